@@ -1,0 +1,33 @@
+# The rooms of src/ and the arrows between them, said once: they are the link lines here and what the layering test
+# (tests/layering) checks every #include against. Vendor headers have one home each, listed there too.
+add_library(vt_flags INTERFACE)
+target_compile_definitions(vt_flags INTERFACE _GNU_SOURCE)
+target_compile_options(vt_flags INTERFACE -Wall -Wextra -Wshadow -Werror -Wstrict-prototypes -Wmissing-prototypes
+                                          -fno-math-errno -fno-trapping-math)
+target_include_directories(vt_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
+if(VT_SANITIZE)
+  target_compile_options(vt_flags INTERFACE -fsanitize=${VT_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(vt_flags INTERFACE -fsanitize=${VT_SANITIZE})
+endif()
+
+set(VT_ROOMS "" CACHE INTERNAL "")
+
+# vt_room(path USES rooms... LINKS libraries...): the static library vt_<path with _ for /> of the folder's *.c files.
+function(vt_room path)
+  cmake_parse_arguments(ARG "" "" "USES;LINKS" ${ARGN})
+  string(REPLACE "/" "_" name ${path})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${path}/*.c)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(vt_${name} STATIC ${sources})
+  list(TRANSFORM ARG_USES REPLACE "/" "_")
+  list(TRANSFORM ARG_USES PREPEND vt_)
+  set(uses "")
+  foreach(room ${ARG_USES})
+    list(APPEND uses ${room})
+  endforeach()
+  target_link_libraries(vt_${name} PUBLIC vt_flags ${uses} PRIVATE ${ARG_LINKS})
+  string(REPLACE ";" " " arrows "${ARG_USES}")
+  set_property(GLOBAL APPEND PROPERTY VT_ARROWS "${path}: ${arrows}")
+endfunction()

@@ -1,0 +1,50 @@
+/* From image bytes to final u8 HWC pixels: crop, resize, flip. Pure: random draws are keyed by (seed, stream position). */
+#ifndef VT_INPUT_AUGMENT_H
+#define VT_INPUT_AUGMENT_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "dataset/dataset.h"
+#include "image/image.h"
+
+enum crop_kind {
+    CROP_NONE,    /* resize straight to the square (squash); nothing at all when sizes agree */
+    CROP_RANDOM_RESIZED, /* timm/torchvision RandomResizedCrop: area in [scale_min, scale_max], ratio 3/4..4/3, 10 tries */
+    CROP_PADDED,  /* pad by `pad` (zeros, or reflect), then a random crop of the image's own size (resized before) */
+    CROP_CENTRE   /* evaluation: short side to image_size / crop_fraction, centre crop */
+};
+
+struct augment_desc {
+    enum crop_kind crop;
+    float scale_min, scale_max;
+    int pad;
+    int pad_reflect;
+    float crop_fraction;
+    float flip; /* probability of a horizontal flip */
+    enum filter filter;
+    /* Random erasing in u8 space is not here: it belongs to patchify. */
+};
+
+/* Parse `data.transform`: a big_vision-style line of steps, "rrc(0.08,1)|flip(0.5)", "pad_crop(4)|flip", "squash",
+ * "centre(0.875)", optional "|bicubic" or "|bilinear" (default bicubic). "auto" is not accepted here. */
+VT_MUST_CHECK vt_status augment_parse(const char *text, struct augment_desc *desc);
+void augment_format(const struct augment_desc *desc, char *text, size_t bytes);
+
+/* The draws of one sample, for tests and hashes. */
+struct augment_draw {
+    struct image_box box; /* source pixels resized to the output; may lie outside for CROP_PADDED */
+    int flip;
+};
+void augment_draw(const struct augment_desc *desc, int width, int height, int image_size, uint64_t seed,
+                  uint64_t position, struct augment_draw *draw);
+
+struct augment_scratch; /* per thread */
+struct augment_scratch *augment_scratch_new(void);
+void augment_scratch_free(struct augment_scratch **scratch);
+/* Decode `bytes` and write image_size x image_size x channels pixels to out. decode_ms/augment_ms are added to. */
+VT_MUST_CHECK vt_status augment_run(const struct augment_desc *desc, const struct augment_draw *draw,
+                                    const uint8_t *bytes, size_t size, int image_size, int channels,
+                                    struct augment_scratch *scratch, uint8_t *out, double *decode_ms, double *augment_ms);
+
+#endif

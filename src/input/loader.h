@@ -1,0 +1,72 @@
+/* The loader: threads that read, decode and augment this rank's rows of each step and fill the host slots they are given.
+ * Order, crops and flips depend on (seed, stream position) alone, so pixels are the same for any thread or rank count.
+ * One consumer thread calls loader_next/loader_release. Per rank; never communicates. */
+#ifndef VT_INPUT_LOADER_H
+#define VT_INPUT_LOADER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "dataset/dataset.h"
+#include "dataset/order.h"
+#include "input/augment.h"
+
+/* One microbatch of host memory, given to the loader by its owner and handed back filled. Rows past `rows` are padding:
+ * zero pixels, label weight 0, row_weight 0. */
+struct slot {
+    /* given: */
+    int capacity;         /* rows B */
+    int labels_per_row;   /* S */
+    uint8_t *images;      /* [B, H, W, C] u8 */
+    int32_t *label_id;    /* [B, S], -1 = none */
+    float *label_weight;  /* [B, S] */
+    float *row_weight;    /* [B]: 1, or 0 for padding */
+    uint64_t *position;   /* [B] stream positions: keys of every random draw */
+    int64_t *sample;      /* [B] sample ids, -1 = padding */
+    /* filled: */
+    int64_t step;
+    int micro;            /* index of this microbatch within the step */
+    int micro_count;      /* microbatches of this rank in this step; 0 < micro_count, equal on all ranks */
+    int rows;             /* valid rows; may be 0 in the last ones */
+    double read_ms, decode_ms, augment_ms; /* summed over rows and threads */
+};
+
+/* Where rows come from. */
+struct loader_desc {
+    const struct dataset_split *split; /* NULL = synthetic: noise images keyed by position, labels position mod classes */
+    struct order order;                /* shuffled for training; ORDER_SEQUENTIAL for evaluation */
+    int64_t synthetic_samples;
+    int synthetic_classes;
+    struct augment_desc augment;
+    int image_size, channels;
+    int rank, ranks;
+    int64_t batch;            /* G, global */
+    int64_t first_step;       /* step number given to the first batch */
+    uint64_t first_position;  /* stream position of that step's first row */
+    int64_t steps;            /* how many steps to run; loader_next after them is an error */
+    int64_t total_positions;  /* evaluation: positions past this are padding (exact evaluation); 0 = unbounded */
+    int threads;              /* >= 1 worker threads */
+    uint64_t seed;
+    bool substitute_bad;      /* training: replace a bad sample by the next good one, count and log it once; evaluation: fail */
+    int64_t bad_limit;        /* stop with VT_E_FORMAT above this many; 0 = max(32, 1e-4 N) */
+};
+
+struct loader;
+struct loader_stats {
+    int64_t bad_samples;
+    int64_t rows;
+    int slots_ready; /* filled and waiting: 0 = data-bound */
+};
+
+/* Starts the threads. `slots` (slot_count >= 2) stay owned by the caller and must outlive the loader. Every rank's
+ * microbatch count per step is ceil(deal_capacity / slot capacity). */
+VT_MUST_CHECK vt_status loader_open(const struct loader_desc *desc, struct slot *slots, int slot_count, struct loader **out);
+/* The next microbatch in order; blocks. The first error of any worker is returned here, with its place. */
+VT_MUST_CHECK vt_status loader_next(struct loader *loader, struct slot **slot);
+/* Give a slot back once its contents have been consumed. */
+void loader_release(struct loader *loader, struct slot *slot);
+void loader_get_stats(struct loader *loader, struct loader_stats *stats);
+void loader_close(struct loader **loader);
+
+#endif

@@ -1,0 +1,16 @@
+# vt_test(name SOURCES files... ROOMS rooms... LINKS libs... LABELS labels...): a CUnit binary and its CTest entry.
+function(vt_test name)
+  cmake_parse_arguments(ARG "NO_CTEST" "" "SOURCES;ROOMS;LINKS;LABELS;ARGS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  list(TRANSFORM ARG_ROOMS REPLACE "/" "_")
+  list(TRANSFORM ARG_ROOMS PREPEND vt_)
+  target_link_libraries(${name} PRIVATE vt_flags ${ARG_ROOMS} PkgConfig::CUNIT ${ARG_LINKS} m)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/support)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_compile_definitions(${name} PRIVATE VT_SOURCE_DIR="${CMAKE_SOURCE_DIR}" VT_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  if(NOT ARG_NO_CTEST)
+    add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
+    set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS "${ARG_LABELS}"
+      ENVIRONMENT "OMP_NUM_THREADS=2")
+  endif()
+endfunction()
