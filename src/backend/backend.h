@@ -1,0 +1,79 @@
+/* A backend: memory, two streams, and the op table (ops.h). Chosen once at start; every large allocation happens before
+ * step 0. "Device" memory may only be touched by ops and by the copies below, whatever the backend: `ref` in strict mode
+ * protects it between calls to prove that, so that a GPU's rules hold without a GPU.
+ * One host thread enqueues on the compute stream, and it alone; the copies used by `comm` name their stream. */
+#ifndef VT_BACKEND_BACKEND_H
+#define VT_BACKEND_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/ops.h"
+#include "base/status.h"
+#include "tensor/dtype.h"
+
+enum stream { STREAM_COMPUTE, STREAM_COPY, STREAM_COMM, STREAM_COUNT };
+enum memory_kind {
+    MEMORY_DEVICE,
+    MEMORY_HOST /* host memory the device copies from and to quickly (pinned) */
+};
+
+struct event; /* opaque: a point in a stream */
+
+struct backend {
+    const char *name;       /* "ref", "cpu", "cuda" */
+    char device_name[128];  /* "AMD EPYC ... (avx512_bf16), 2 threads" */
+    int threads;            /* CPU threads ops may use; 0 on devices */
+    bool host_memory;       /* device pointers may be read and written by the host at any time (cpu: yes) */
+    bool bf16_native;       /* compute.dtype auto picks bf16 */
+    size_t allocated_bytes; /* device memory handed out so far; for the memory plan */
+    size_t workspace_bytes; /* the shared workspace, largest need of any plan so far */
+    struct nn_ops nn;
+    struct conv_ops conv;
+    struct optim_ops optim;
+
+    /* Memory is zeroed, 64-byte aligned. `what` names it in the out-of-memory message. */
+    vt_status (*alloc)(struct backend *be, enum memory_kind kind, size_t bytes, const char *what, void **pointer);
+    void (*release)(struct backend *be, enum memory_kind kind, void *pointer);
+    /* Allocate the workspace shared by all plans. After the last plan is made, before the first enqueue. */
+    vt_status (*reserve_workspace)(struct backend *be);
+
+    /* Enqueued copies; host pointers must stay valid until the stream passes them (event or synchronise). */
+    void (*upload)(struct backend *be, enum stream stream, void *device, const void *host, size_t bytes);
+    void (*download)(struct backend *be, enum stream stream, void *host, const void *device, size_t bytes);
+    void (*zero)(struct backend *be, enum stream stream, void *device, size_t bytes);
+
+    struct event *(*event_new)(struct backend *be);
+    void (*event_free)(struct backend *be, struct event *event);
+    void (*event_record)(struct backend *be, enum stream stream, struct event *event);
+    void (*stream_wait)(struct backend *be, enum stream stream, struct event *event);
+    /* Block the host until the event has passed; reports device errors of everything before it. */
+    vt_status (*event_wait)(struct backend *be, struct event *event);
+    vt_status (*synchronise)(struct backend *be);
+
+    void (*close)(struct backend *be); /* frees be itself */
+};
+
+struct backend_desc {
+    int threads;     /* CPU threads; 0 = all this process may use */
+    bool strict;     /* ref: protect device memory outside ops */
+    int device_index; /* cuda: local rank's device */
+};
+
+/* Constructors; the room that links them decides. VT_E_UNSUPPORTED with a reason when the machine lacks something. */
+VT_MUST_CHECK vt_status backend_ref_open(const struct backend_desc *desc, struct backend **out);
+VT_MUST_CHECK vt_status backend_cpu_open(const struct backend_desc *desc, struct backend **out);
+
+/* A bump allocator over one device allocation, for planning: reserve first (sizes only), then commit, then resolve. */
+struct device_arena {
+    size_t bytes;
+    void *memory; /* NULL until committed */
+};
+/* Reserve `bytes` (64-byte aligned); returns the offset. Before commit only. */
+size_t device_arena_reserve(struct device_arena *arena, size_t bytes);
+VT_MUST_CHECK vt_status device_arena_commit(struct device_arena *arena, struct backend *be, const char *what);
+void *device_arena_at(const struct device_arena *arena, size_t offset);
+void device_arena_close(struct device_arena *arena, struct backend *be);
+
+#endif
