@@ -1,0 +1,38 @@
+/* The safetensors container: u64 header length, JSON header, raw little-endian tensors. The reader trusts nothing: header
+ * cap 100 MB, contiguous non-overlapping extents, exact file length, checked multiplications, no duplicate names. */
+#ifndef VT_CHECKPOINT_SAFETENSORS_H
+#define VT_CHECKPOINT_SAFETENSORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "tensor/dtype.h"
+
+struct safetensor {
+    char name[256];
+    enum dtype dtype;
+    int rank;
+    int64_t dim[8];
+    int64_t count;
+    uint64_t begin, end; /* bytes, from the start of the file */
+};
+
+struct safetensors {
+    char path[512];
+    int fd;
+    int count;
+    struct safetensor *tensors; /* owned, sorted by begin */
+    char *metadata_json;        /* "__metadata__" or NULL; owned */
+};
+
+VT_MUST_CHECK vt_status safetensors_open(const char *path, struct safetensors *file);
+void safetensors_close(struct safetensors *file);
+const struct safetensor *safetensors_find(const struct safetensors *file, const char *name);
+/* Read one tensor as fp32 (from F32, F16, BF16, F64): count floats. */
+VT_MUST_CHECK vt_status safetensors_read_f32(const struct safetensors *file, const struct safetensor *tensor, float *values);
+/* Parse a header already in memory: for the reader and the fuzzer. */
+VT_MUST_CHECK vt_status safetensors_parse(const char *path, const uint8_t *header, size_t header_bytes, uint64_t file_bytes,
+                                          struct safetensors *file);
+
+#endif

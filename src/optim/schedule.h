@@ -1,0 +1,21 @@
+/* Learning-rate schedules: pure functions of the step. */
+#ifndef VT_OPTIM_SCHEDULE_H
+#define VT_OPTIM_SCHEDULE_H
+
+#include <stdint.h>
+
+enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_RSQRT };
+
+struct schedule {
+    enum schedule_kind kind;
+    double lr, min_lr;          /* peak and floor */
+    double warmup_lr;           /* at step 0 */
+    int64_t warmup_steps, total_steps;
+    int64_t cooldown_steps;     /* linear to min_lr at the end (rsqrt, constant) */
+    int64_t timescale;          /* rsqrt: lr * sqrt(timescale / max(step, timescale)); 0 = max(warmup, 10000) */
+};
+
+/* lr of 0-based step: linear warm-up from warmup_lr over warmup_steps (big_vision: lr * min(1, step / warmup)), then the curve. */
+double schedule_lr(const struct schedule *schedule, int64_t step);
+
+#endif
