@@ -49,6 +49,11 @@ enum json_kind { JSON_KIND_OBJECT, JSON_KIND_ARRAY, JSON_KIND_STRING, JSON_KIND_
                  JSON_KIND_NULL };
 enum json_kind json_kind(const struct json *json);
 
+/* A bare value of known kind; another kind aborts. json_int_of takes a bool too (0 or 1), json_double_of an int. */
+const char *json_string_of(const struct json *json);
+int64_t json_int_of(const struct json *json);
+double json_double_of(const struct json *json);
+
 /* Members of an object. `where` is the path of the object for messages ("config.json: pretrained_cfg"): a missing key or
  * another type is VT_E_FORMAT "where.key: expected an integer, found a string". Strings are borrowed. */
 VT_MUST_CHECK vt_status json_get_string(const struct json *object, const char *where, const char *key, const char **out);
