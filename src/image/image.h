@@ -43,9 +43,14 @@ VT_MUST_CHECK vt_status image_decode(const uint8_t *bytes, size_t size, int chan
 VT_MUST_CHECK vt_status image_decode_region(const uint8_t *bytes, size_t size, int channels, struct image_rect rect,
                                             struct image *out);
 
+/* As image_decode; *warnings counts what the decoder complained about and went on (always 0 but for JPEG). */
+VT_MUST_CHECK vt_status image_decode_strict(const uint8_t *bytes, size_t size, int channels, struct image *out,
+                                            int *warnings);
+
 enum filter { FILTER_BILINEAR, FILTER_BICUBIC };
 /* Antialiased separable resize of `box` (float, source pixels) of src to width x height: bit-equal to PIL's
  * Image.resize((w, h), filter, box=box): horizontal first, 8-bit in between, 22-bit coefficients, bicubic a = -0.5.
+ * (Pillow 3.3 to 12; Pillow 13 runs the vertical pass first on some tall images, which rounds differently.)
  * dst must not alias src. Scratch memory is kept per thread. */
 struct image_box {
     float left, top, right, bottom;
@@ -57,6 +62,9 @@ void image_flip_horizontal(struct image *image);
 /* Encoders, for pack, preview and tests. *bytes is malloc'ed; the caller frees. */
 VT_MUST_CHECK vt_status image_encode_png(const struct image *image, uint8_t **bytes, size_t *size);
 VT_MUST_CHECK vt_status image_encode_pnm(const struct image *image, uint8_t **bytes, size_t *size);
+/* The header of a binary PNM (P5 or P6, 8 bit); returns its length. */
+enum { IMAGE_PNM_HEADER_BYTES = 40 };
+size_t image_pnm_header(int width, int height, int channels, char text[IMAGE_PNM_HEADER_BYTES]);
 VT_MUST_CHECK vt_status image_encode_jpeg(const struct image *image, int quality, uint8_t **bytes, size_t *size);
 
 #endif
