@@ -27,6 +27,7 @@ struct backend {
     int threads;            /* CPU threads ops may use; 0 on devices */
     bool host_memory;       /* device pointers may be read and written by the host at any time (cpu: yes) */
     bool bf16_native;       /* compute.dtype auto picks bf16 */
+    bool poison;            /* arenas start as NaN instead of zero, to prove that nothing reads what no op wrote */
     size_t allocated_bytes; /* device memory handed out so far; for the memory plan */
     size_t workspace_bytes; /* the shared workspace, largest need of any plan so far */
     struct nn_ops nn;
@@ -65,7 +66,8 @@ struct backend_desc {
 VT_MUST_CHECK vt_status backend_ref_open(const struct backend_desc *desc, struct backend **out);
 VT_MUST_CHECK vt_status backend_cpu_open(const struct backend_desc *desc, struct backend **out);
 
-/* A bump allocator over one device allocation, for planning: reserve first (sizes only), then commit, then resolve. */
+/* A bump allocator over one device allocation, for planning: reserve first (sizes only), then commit, then resolve. Its
+ * memory is undefined at first (NaN where the backend poisons): what must start as zero comes from `alloc`. */
 struct device_arena {
     size_t bytes;
     void *memory; /* NULL until committed */

@@ -156,7 +156,7 @@ struct loss_args {
     const float *logits;        /* [B,K] fp32 */
     const int32_t *label_id;    /* [B,S], -1 = none */
     const float *label_weight;  /* [B,S] soft targets: t_k = sum of the weights of k */
-    const float *row_weight;    /* [B]: 0 = padding: no loss, zero dlogits */
+    const float *row_weight;    /* [B]: 1, or 0 = padding: no loss, zero dlogits, whatever its logits and labels are */
     float grad_scale;           /* 1/G */
     void *dlogits;              /* overwritten; NULL = evaluation */
     float *row_loss;            /* [B] overwritten; NULL = not wanted */
@@ -237,7 +237,7 @@ struct optim_hyper { /* one step's host scalars */
 struct optim_ops {
     /* partial[c] = sum of squares (double) of chunk c of grads[0, count). Overwrites ceil(count / NORM_CHUNK) partials. */
     void (*sumsq_chunks)(struct backend *be, const float *grads, int64_t count, double *partial);
-    /* Sum partials in order; set sumsq, grad_norm, clip_factor = min(1, clip / (norm + 1e-6)) (torch clip_grad_norm_), nonfinite
+    /* Sum `count` partials in order; set sumsq, grad_norm, clip_factor = min(1, clip / (norm + 1e-6)) (torch clip_grad_norm_), nonfinite
      * (norm not finite: a non-finite loss makes its gradients so) and count skipped. */
     void (*norm_finish)(struct backend *be, const double *partial, int64_t count, float clip, struct step_scalars *scalars);
     /* AdamW (Loshchilov & Hutter 2019, algorithm 2, as torch): p -= lr*wd*p; m, v update; p -= lr * mhat / (sqrt(vhat) + eps).

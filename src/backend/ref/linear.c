@@ -1,0 +1,99 @@
+#include "backend/ref/activation.h"
+#include "backend/ref/ref.h"
+
+struct linear_plan {
+    struct op_plan plan;
+    struct linear_desc desc;
+};
+
+static vt_status linear_plan(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)
+{
+    VT_CHECK(desc->rows > 0 && desc->in > 0 && desc->out > 0);
+    VT_CHECK(desc->x_stride == 0 || desc->x_stride >= desc->in);
+    VT_CHECK(desc->dtype_out == desc->dtype || desc->dtype_out == DTYPE_F32);
+    VT_TRY(ref_check_dtype("linear", desc->dtype));
+    struct linear_plan *made;
+    VT_TRY(ref_plan_new(be, "loops", sizeof *made, desc->in + 1, (void **)&made));
+    made->desc = *desc;
+    if (made->desc.x_stride == 0)
+        made->desc.x_stride = desc->in;
+    made->plan.flops = 2.0 * (double)desc->rows * (double)desc->in * (double)desc->out;
+    *plan = &made->plan;
+    return VT_OK;
+}
+
+static void linear_forward(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre)
+{
+    const struct linear_desc *d = &((struct linear_plan *)plan)->desc;
+    double *x_row = ref_workspace(plan);
+    ref_enter(plan->backend);
+    for (int64_t m = 0; m < d->rows; m++) {
+        for (int64_t i = 0; i < d->in; i++)
+            x_row[i] = ref_load(d->dtype, x, m * d->x_stride + i);
+        for (int64_t o = 0; o < d->out; o++) {
+            double sum = d->bias ? (double)b[o] : 0;
+            for (int64_t i = 0; i < d->in; i++)
+                sum += x_row[i] * ref_load(d->dtype, w, o * d->in + i);
+            if (d->act != ACT_NONE && pre)
+                ref_store(d->dtype, pre, m * d->out + o, sum);
+            ref_store(d->dtype_out, y, m * d->out + o, activation_value(d->act, sum));
+        }
+    }
+    ref_leave(plan->backend);
+}
+
+static void linear_backward_input(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx)
+{
+    const struct linear_desc *d = &((struct linear_plan *)plan)->desc;
+    double *dx_row = ref_workspace(plan);
+    VT_CHECK(d->input_act == ACT_NONE || input_pre);
+    ref_enter(plan->backend);
+    for (int64_t m = 0; m < d->rows; m++) {
+        for (int64_t i = 0; i < d->in; i++)
+            dx_row[i] = 0;
+        for (int64_t o = 0; o < d->out; o++) {
+            double g = ref_load(d->dtype_out, dy, m * d->out + o);
+            for (int64_t i = 0; i < d->in; i++)
+                dx_row[i] += g * ref_load(d->dtype, w, o * d->in + i);
+        }
+        for (int64_t i = 0; i < d->in; i++) {
+            double slope = 1;
+            if (d->input_act != ACT_NONE)
+                slope = activation_slope(d->input_act, ref_load(d->dtype, input_pre, m * d->in + i));
+            ref_store(d->dtype, dx, m * d->x_stride + i, dx_row[i] * slope);
+        }
+    }
+    ref_leave(plan->backend);
+}
+
+static void linear_backward_weight(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db,
+                                   bool accumulate)
+{
+    const struct linear_desc *d = &((struct linear_plan *)plan)->desc;
+    double *dw_row = ref_workspace(plan);
+    ref_enter(plan->backend);
+    for (int64_t o = 0; o < d->out; o++) {
+        double db_sum = 0;
+        for (int64_t i = 0; i < d->in; i++)
+            dw_row[i] = 0;
+        for (int64_t m = 0; m < d->rows; m++) {
+            double g = ref_load(d->dtype_out, dy, m * d->out + o);
+            db_sum += g;
+            for (int64_t i = 0; i < d->in; i++)
+                dw_row[i] += g * ref_load(d->dtype, x, m * d->x_stride + i);
+        }
+        for (int64_t i = 0; i < d->in; i++)
+            ref_accumulate(&dw[o * d->in + i], dw_row[i], accumulate);
+        if (db)
+            ref_accumulate(&db[o], db_sum, accumulate);
+    }
+    ref_leave(plan->backend);
+}
+
+void ref_linear_install(struct nn_ops *nn)
+{
+    nn->linear_plan = linear_plan;
+    nn->linear_forward = linear_forward;
+    nn->linear_backward_input = linear_backward_input;
+    nn->linear_backward_weight = linear_backward_weight;
+}
