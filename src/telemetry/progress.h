@@ -3,12 +3,14 @@
 #define VT_TELEMETRY_PROGRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct progress {
     int64_t first_step, total_steps;
     bool terminal;
-    double started_ms, printed_ms;
+    double started_ms, printed_ms; /* printed_ms: when the last plain line went out, to stderr or the log */
+    double drawn_ms;               /* when the line on the terminal was last redrawn */
     bool dirty; /* a redrawn line is on screen */
 };
 
@@ -17,10 +19,14 @@ struct progress_values {
     double epoch, loss, lr, images_per_s, data_wait_fraction, eta_s; /* NaN = not shown */
 };
 
+/* first_step: the first one this process will do; total_steps: the number of the last one. */
 void progress_start(struct progress *progress, int64_t first_step, int64_t total_steps);
-/* Draw if it is time (or `force`). Rank 0 only. */
+/* Draw if it is time (or `force`): a terminal ten times a second, a pipe at the first step, then every 10 s, and at the
+ * last step. The log file gets the plain lines in both cases. eta_s NaN: from this process' own pace. Rank 0 only. */
 void progress_update(struct progress *progress, const struct progress_values *values, bool force);
 /* Finish the redrawn line so that other output starts on a fresh one. */
 void progress_break(struct progress *progress);
+/* The text alone: "step 1200/10000  12%  epoch 3.21  loss 2.345  ...". */
+void progress_format(const struct progress *progress, const struct progress_values *values, char *text, size_t bytes);
 
 #endif
