@@ -153,6 +153,9 @@ VT_MUST_CHECK vt_status run_config_load(const char *path, const char *const *ove
 VT_MUST_CHECK vt_status run_config_from_text(const char *text, const char *name, const char *const *overrides, int count,
                                              struct run_config *out);
 
+/* Values that contradict each other (pool: cls without a class token). Both functions above have called it. */
+VT_MUST_CHECK vt_status run_config_check(const struct run_config *config);
+
 /* Resolved YAML: every key, loadable again to the same values; `origins` adds where each came from as a comment. */
 void run_config_dump(const struct run_config *config, bool origins, FILE *out);
 /* The dump without origins, malloc'ed; the caller frees. What checkpoints keep. */
