@@ -1,0 +1,71 @@
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "comm/self.h"
+
+enum { ABORT_GRACE_S = 5 };
+
+/* mpirun sets the first, any PMIx launcher (srun --mpi=pmix too) the second, PMI-1/2 launchers the third. */
+static bool launched(void) { return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK"); }
+
+/* srun without an MPI plugin starts N strangers that would each train alone into the same folder. */
+static vt_status check_slurm_step(void)
+{
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    if (tasks && atoi(tasks) > 1)
+        return VT_FAIL(VT_E_USAGE, "srun started %s tasks that cannot find each other: use srun --mpi=pmix, or mpirun", tasks);
+    return VT_OK;
+}
+
+vt_status world_open(enum comm_choice choice, struct comm **out)
+{
+    bool mpi = choice == COMM_MPI || (choice == COMM_AUTO && launched());
+    if (choice == COMM_AUTO && !mpi)
+        VT_TRY(check_slurm_step());
+    VT_TRY(mpi ? comm_mpi_open(out) : comm_self_open(out));
+    log_set_rank((*out)->rank, (*out)->size);
+    return VT_OK;
+}
+
+void world_close(struct comm **comm)
+{
+    if (!*comm)
+        return;
+    bool mpi = strcmp((*comm)->name, "mpi") == 0;
+    (*comm)->close(*comm);
+    if (mpi)
+        comm_mpi_finalise();
+    *comm = NULL;
+}
+
+/* MPI_Abort needs the launcher's help, which may be gone or cut off: after a grace this process ends by itself. */
+static void *exit_later(void *context)
+{
+    sleep(ABORT_GRACE_S);
+    _exit(*(const int *)context);
+    return NULL;
+}
+
+_Noreturn void world_abort(struct comm *comm, int exit_code, const char *message)
+{
+    static atomic_flag begun = ATOMIC_FLAG_INIT;
+    static int code;
+    if (atomic_flag_test_and_set(&begun))
+        for (;;)
+            pause(); /* another thread is ending the job */
+    log_error("%s", message);
+    code = exit_code;
+    if (comm && strcmp(comm->name, "mpi") == 0) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, exit_later, &code) == 0)
+            pthread_detach(thread);
+        comm_mpi_abort(exit_code);
+    }
+    _exit(exit_code);
+}
