@@ -31,7 +31,8 @@ struct vit_config {
 };
 
 /* Sizes by name: "Ti/16", "S/16", "B/16", "B/32", "L/16", "H/14", "g/14" and "vit_tiny_patch16_224"-like timm names
- * ("vit_ti16" too). Fills width, depth, heads, mlp_width, patch_size. VT_E_USAGE with the list of names otherwise. */
+ * ("vit_ti16" too). Fills width, depth, heads, mlp_width, patch_size, and image_size when a timm name carries one: call
+ * after vit_config_defaults. VT_E_USAGE with the list of names otherwise. */
 VT_MUST_CHECK vt_status vit_config_named(struct vit_config *config, const char *name);
 /* All other fields at their defaults (timm): 224 px, 3 channels, class token, qkv bias, erf GELU, eps 1e-6, 1000 classes. */
 void vit_config_defaults(struct vit_config *config);

@@ -1,0 +1,96 @@
+#include "model/activations.h"
+
+#include <stdlib.h>
+
+#include "model/vit.h"
+
+struct layout {
+    char *base; /* NULL: only sizes are wanted */
+    size_t used;
+};
+
+static void *take(struct layout *layout, int64_t elements, enum dtype dtype)
+{
+    size_t offset = layout->used;
+    layout->used += ((size_t)elements * dtype_bytes(dtype) + 63) / 64 * 64;
+    return layout->base ? layout->base + offset : NULL;
+}
+
+vt_status activations_open(struct activations *acts, int depth)
+{
+    acts->blocks = calloc((size_t)depth, sizeof *acts->blocks);
+    return acts->blocks ? VT_OK : VT_FAIL(VT_E_MEMORY, "model: no memory for the activation plan of %d blocks", depth);
+}
+
+void activations_close(struct activations *acts)
+{
+    free(acts->blocks);
+    acts->blocks = NULL;
+}
+
+static void layout_block(struct layout *l, struct block_activations *block, const struct vit_desc *desc)
+{
+    const struct vit_config *c = &desc->config;
+    const int64_t M = desc->batch * vit_tokens(c), D = c->width, F = c->mlp_width;
+    const enum dtype T = desc->dtype, R = desc->dtype_stream;
+    block->x1 = take(l, M * D, R);
+    block->y1 = take(l, M * D, T);
+    block->stats1 = take(l, M * 2, DTYPE_F32);
+    block->qkv = take(l, M * 3 * D, T);
+    block->o = take(l, M * D, T);
+    block->lse = take(l, M * c->heads, DTYPE_F32);
+    if (desc->training) {
+        block->x2 = take(l, M * D, R);
+        block->y2 = take(l, M * D, T);
+        block->stats2 = take(l, M * 2, DTYPE_F32);
+        block->pre = take(l, M * F, T);
+    } else { /* the stream is updated in place, the norms take turns */
+        block->x2 = block->x1;
+        block->y2 = block->y1;
+        block->stats2 = block->stats1;
+        block->pre = NULL;
+    }
+    block->h = take(l, M * F, T);
+}
+
+static void layout_head(struct layout *l, struct activations *acts, const struct vit_desc *desc)
+{
+    const struct vit_config *c = &desc->config;
+    const int64_t B = desc->batch, M = B * vit_tokens(c), D = c->width, J = c->pre_logits, K = c->classes;
+    const enum dtype T = desc->dtype, R = desc->dtype_stream;
+    acts->x_final = desc->training ? take(l, M * D, R) : acts->blocks[0].x1;
+    acts->stats_final = take(l, M * 2, DTYPE_F32);
+    acts->pooled = take(l, B * D, T);
+    acts->pre_logits_pre = J && desc->training ? take(l, B * J, T) : NULL;
+    acts->features = J ? take(l, B * J, T) : acts->pooled;
+    acts->logits = take(l, B * K, DTYPE_F32);
+    if (!desc->training)
+        return;
+    acts->dlogits = take(l, B * K, DTYPE_F32);
+    acts->dpooled = take(l, B * D, T);
+    acts->dfeatures = J ? take(l, B * J, T) : acts->dpooled;
+}
+
+size_t activations_layout(struct activations *acts, const struct vit_desc *desc, void *base)
+{
+    const struct vit_config *c = &desc->config;
+    const int64_t M = desc->batch * vit_tokens(c), D = c->width, F = c->mlp_width;
+    const enum dtype T = desc->dtype, R = desc->dtype_stream;
+    struct layout l = {.base = base};
+
+    acts->patches = take(&l, desc->batch * vit_patches(c) * c->channels * c->patch_size * c->patch_size, T);
+    acts->delta = take(&l, M * D, T);
+    acts->y = take(&l, M * D, T);
+    for (int i = 0; i < c->depth; i++) {
+        if (i == 0 || desc->training)
+            layout_block(&l, &acts->blocks[i], desc);
+        else
+            acts->blocks[i] = acts->blocks[0];
+    }
+    layout_head(&l, acts, desc);
+    if (desc->training) {
+        acts->dx = take(&l, M * D, R);
+        acts->wide = take(&l, M * (F > 3 * D ? F : 3 * D), T);
+    }
+    return l.used;
+}

@@ -1,0 +1,93 @@
+/* Inside of a replica (private to this room): plans, rows of the parameter table and activations, grouped as the files that use
+ * them: patch_embed.c, block.c, head.c. Legend as in backend/ops.h; T compute dtype, R residual stream. */
+#ifndef VT_MODEL_REPLICA_H
+#define VT_MODEL_REPLICA_H
+
+#include "backend/backend.h"
+#include "model/activations.h"
+#include "model/grads.h"
+#include "model/vit.h"
+
+struct linear_rows {
+    int weight, bias; /* rows of the parameter table; bias -1 = none */
+};
+struct patch_embed {
+    struct op_plan *patchify, *proj, *embed;
+    struct linear_rows proj_rows;
+    int cls_token, pos_embed;
+};
+/* Products have the same shape in every block: planned once. */
+struct block_linears {
+    struct op_plan *qkv, *proj, *fc1, *fc2;
+};
+struct block {
+    struct op_plan *norm1, *attention, *norm2, *mlp_dropout; /* per layer: each has its own draws; dropout NULL = off */
+    struct linear_rows norm1_rows, qkv, proj, norm2_rows, fc1, fc2;
+};
+struct head {
+    struct op_plan *norm, *pool, *pre_logits, *head, *loss; /* pre_logits NULL = none */
+    struct linear_rows norm_rows, pre_logits_rows, head_rows;
+};
+
+struct vit {
+    struct vit_desc desc;
+    struct backend *be; /* borrowed */
+    struct patch_embed embed;
+    struct block_linears linears;
+    struct block *blocks; /* [depth], owned */
+    struct head head;
+    struct activations acts;
+    struct device_arena arena;
+    size_t arena_offset;
+};
+
+/* What one pass works with. */
+struct pass {
+    const struct vit_weights *weights;
+    const struct vit_batch *batch;
+    struct op_random random;
+    struct grads grads; /* backward only */
+};
+
+static inline int64_t vit_rows(const struct vit *vit) { return vit->desc.batch * vit_tokens(&vit->desc.config); }
+
+/* fp32 master values of a row; NULL for row -1. */
+static inline const float *master_of(const struct vit *vit, const struct pass *pass, int row)
+{
+    return row < 0 ? NULL : pass->weights->master + vit->desc.params->rows[row].offset;
+}
+/* A matrix in T. */
+static inline const void *matrix_of(const struct vit *vit, const struct pass *pass, int row)
+{
+    return (const char *)pass->weights->compute +
+           (size_t)vit->desc.params->rows[row].offset * dtype_bytes(vit->desc.dtype);
+}
+
+/* The row of this name and size; aborts when the table was not made for this config. */
+int vit_row(const struct vit *vit, const char *name, int64_t count);
+/* The two rows of "prefix.weight" and "prefix.bias". */
+struct linear_rows vit_linear_rows(const struct vit *vit, const char *prefix, int64_t out, int64_t in, bool bias);
+
+/* Each piece: plan (once), close, forward, backward. Passes only enqueue. */
+VT_MUST_CHECK vt_status patch_embed_plan(struct vit *vit);
+void patch_embed_close(struct vit *vit);
+void patch_embed_forward(const struct vit *vit, const struct pass *pass);
+void patch_embed_backward(const struct vit *vit, const struct pass *pass);
+
+VT_MUST_CHECK vt_status block_plan_linears(struct vit *vit);
+VT_MUST_CHECK vt_status block_plan(struct vit *vit, int layer);
+void block_close(struct vit *vit);
+void block_forward(const struct vit *vit, int layer, const struct pass *pass);
+void block_backward(const struct vit *vit, int layer, const struct pass *pass);
+/* Rate of one block's drop-path: rises linearly from 0 to config->drop_path over depth, as timm. */
+float block_drop_path(const struct vit_config *config, int layer);
+/* The plan of the add_norm that ends block `layer` - 1 (its MLP output is the delta) and begins block `layer`, or the final
+ * norm when layer == depth. */
+VT_MUST_CHECK vt_status block_plan_first_norm(struct vit *vit, int layer, struct op_plan **plan);
+
+VT_MUST_CHECK vt_status head_plan(struct vit *vit);
+void head_close(struct vit *vit);
+void head_forward(const struct vit *vit, const struct pass *pass);
+void head_backward(const struct vit *vit, const struct pass *pass);
+
+#endif
