@@ -45,6 +45,7 @@ enum { SAMPLE_PROGRESSIVE = 1, SAMPLE_GREY = 2, SAMPLE_CMYK = 4, SAMPLE_BAD = 8 
 VT_MUST_CHECK vt_status dataset_open(const char *dir, struct dataset **out);
 void dataset_close(struct dataset **dataset);
 
+const char *dataset_dir(const struct dataset *dataset);
 const char *dataset_name(const struct dataset *dataset);
 int dataset_class_count(const struct dataset *dataset);
 const char *dataset_class_name(const struct dataset *dataset, int class_id);

@@ -3,6 +3,7 @@
 #ifndef VT_DATASET_ORDER_H
 #define VT_DATASET_ORDER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -15,6 +16,7 @@ struct order_desc {
     uint64_t seed;
     uint64_t samples;     /* N >= 1 */
     uint32_t block_samples, stripes, window_blocks;
+    bool sticky; /* window: a stripe keeps its blocks over epochs, so that nodes keep what they have fetched */
 };
 
 struct order {
