@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 static const char KNOWN_STEPS[] = "rrc(0.08,1) pad_crop(4) squash centre(0.875) flip(0.5) bicubic bilinear";
 
 /* One step of the line: name(argument,argument). */
@@ -146,6 +148,12 @@ static vt_status parse_step(const struct step *step, struct augment_desc *desc, 
         *groups |= (int)RULES[i].group;
         return RULES[i].parse(step, desc);
     }
+    const char *names[sizeof RULES / sizeof *RULES];
+    for (size_t i = 0; i < sizeof RULES / sizeof *RULES; i++)
+        names[i] = RULES[i].name;
+    const char *near = text_nearest(step->name, names, sizeof RULES / sizeof *RULES);
+    if (near)
+        return VT_FAIL(VT_E_USAGE, "unknown step \"%s\", did you mean \"%s\"?", step->name, near);
     return VT_FAIL(VT_E_USAGE, "unknown step \"%s\", expected one of %s", step->name, KNOWN_STEPS);
 }
 

@@ -4,6 +4,7 @@
 #include "input/loader.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -285,6 +286,17 @@ static void check_desc(const struct loader_desc *desc, const struct slot *slots,
               (unsigned long long)desc->order.desc.samples, (long long)samples);
 }
 
+/* Signals are the main thread's: workers start with all of them blocked. */
+static int start_worker(struct worker *worker)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&worker->thread, NULL, worker_main, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
 static vt_status start_threads(struct loader *loader)
 {
     loader->workers = calloc((size_t)loader->desc.threads, sizeof *loader->workers);
@@ -296,7 +308,7 @@ static vt_status start_threads(struct loader *loader)
         VT_TRY(row_worker_init(&worker->row));
     }
     for (int i = 0; i < loader->desc.threads; i++) {
-        int error = pthread_create(&loader->workers[i].thread, NULL, worker_main, &loader->workers[i]);
+        int error = start_worker(&loader->workers[i]);
         if (error)
             return VT_FAIL(VT_E_IO, "loader: cannot start thread %d of %d: %s", i + 1, loader->desc.threads, strerror(error));
         loader->workers_started++;

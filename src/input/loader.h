@@ -13,8 +13,9 @@
 #include "input/augment.h"
 
 /* One microbatch of host memory, given to the loader by its owner and handed back filled. Rows past `rows` are padding:
- * zero pixels, label -1 of weight 0, row_weight 0, position 0, sample -1. Rows 2i and 2i+1 are mixup partners when the
- * capacity is even; an odd capacity splits pairs over microbatches and is for evaluation only. */
+ * zero pixels, label -1 of weight 0, row_weight 0, position 0, sample -1. With an even capacity
+ * rows 2i and 2i+1 are mixup partners (a valid row 2i without a valid neighbour is its own); an odd capacity splits pairs
+ * over microbatches and is for evaluation only. */
 struct slot {
     /* given: */
     int capacity;         /* rows B, equal in all slots */

@@ -53,7 +53,7 @@ static void what_is_printed_parses_to_the_same(void)
 static void mistakes_are_named(void)
 {
     struct augment_desc desc;
-    ASSERT_FAILS(augment_parse("rcc(0.08,1)", &desc), VT_E_USAGE, "unknown step \"rcc\"");
+    ASSERT_FAILS(augment_parse("rcc(0.08,1)", &desc), VT_E_USAGE, "unknown step \"rcc\", did you mean \"rrc\"?");
     ASSERT_FAILS(augment_parse("auto", &desc), VT_E_USAGE, "unknown step \"auto\"");
     ASSERT_FAILS(augment_parse("", &desc), VT_E_USAGE, "cannot read");
     ASSERT_FAILS(augment_parse("rrc(0.08,1", &desc), VT_E_USAGE, "cannot read");
