@@ -8,12 +8,29 @@ struct reader {
     yaml_parser_t parser;
     yaml_document_t document;
     const char *name;
+    bool is_value; /* one value, not a file: places have no line */
     yaml_entry_fn *entry;
     void *context;
+    char place[CONFIG_PATH_BYTES + 32];
 };
 
 static int line_of(const yaml_node_t *node) { return (int)node->start_mark.line + 1; }
 static const char *scalar_of(const yaml_node_t *node) { return (const char *)node->data.scalar.value; }
+
+/* "name:line", for messages. */
+static const char *place(struct reader *reader, size_t line)
+{
+    if (reader->is_value)
+        snprintf(reader->place, sizeof reader->place, "%s", reader->name);
+    else
+        snprintf(reader->place, sizeof reader->place, "%s:%zu", reader->name, line);
+    return reader->place;
+}
+
+static const char *place_of(struct reader *reader, const yaml_node_t *node)
+{
+    return place(reader, node->start_mark.line + 1);
+}
 
 static vt_status document_load(struct reader *reader, const char *text, size_t size)
 {
@@ -30,7 +47,7 @@ static vt_status document_load(struct reader *reader, const char *text, size_t s
             for (size_t i = 0; i < parser->problem_offset && i < size; i++)
                 line += text[i] == '\n';
         }
-        return VT_FAIL(VT_E_USAGE, "%s:%zu: not valid YAML: %s", reader->name, line,
+        return VT_FAIL(VT_E_USAGE, "%s: not valid YAML: %s", place(reader, line),
                        parser->problem ? parser->problem : "out of memory");
     }
     return VT_OK;
@@ -42,24 +59,23 @@ static vt_status check_single(struct reader *reader)
     yaml_document_t second;
     if (!yaml_parser_load(&reader->parser, &second)) {
         yaml_document_delete(&second);
-        return VT_FAIL(VT_E_USAGE, "%s:%zu: not valid YAML: %s", reader->name, reader->parser.problem_mark.line + 1,
+        return VT_FAIL(VT_E_USAGE, "%s: not valid YAML: %s", place(reader, reader->parser.problem_mark.line + 1),
                        reader->parser.problem ? reader->parser.problem : "out of memory");
     }
     const yaml_node_t *root = yaml_document_get_root_node(&second);
-    int line = root ? line_of(root) : 0;
+    size_t line = root ? root->start_mark.line + 1 : 0;
     yaml_document_delete(&second);
     if (line)
-        return VT_FAIL(VT_E_USAGE, "%s:%d: a second YAML document, expected one", reader->name, line);
+        return VT_FAIL(VT_E_USAGE, "%s: a second YAML document, expected one", place(reader, line));
     return VT_OK;
 }
 
 static vt_status fill_scalar(struct reader *reader, const yaml_node_t *node, const char *key, const char **out)
 {
     if (node->type != YAML_SCALAR_NODE)
-        return VT_FAIL(VT_E_USAGE, "%s:%d: %s: lists hold single values, or pattern: value", reader->name,
-                       line_of(node), key);
+        return VT_FAIL(VT_E_USAGE, "%s: %s: lists hold single values, or pattern: value", place_of(reader, node), key);
     if (strlen(scalar_of(node)) != node->data.scalar.length)
-        return VT_FAIL(VT_E_USAGE, "%s:%d: %s: a zero byte in the value", reader->name, line_of(node), key);
+        return VT_FAIL(VT_E_USAGE, "%s: %s: a zero byte in the value", place_of(reader, node), key);
     *out = scalar_of(node);
     return VT_OK;
 }
@@ -69,7 +85,7 @@ static vt_status fill_list(struct reader *reader, const yaml_node_t *node, const
     const yaml_node_item_t *first = node->data.sequence.items.start;
     long count = node->data.sequence.items.top - first;
     if (count > CONFIG_RULES_MAX)
-        return VT_FAIL(VT_E_USAGE, "%s:%d: %s: a list of %ld, at most %d fit", reader->name, line_of(node), key, count,
+        return VT_FAIL(VT_E_USAGE, "%s: %s: a list of %ld, at most %d fit", place_of(reader, node), key, count,
                        CONFIG_RULES_MAX);
     value->shape = VALUE_LIST;
     value->count = (int)count;
@@ -77,7 +93,7 @@ static vt_status fill_list(struct reader *reader, const yaml_node_t *node, const
         const yaml_node_t *item = yaml_document_get_node(&reader->document, first[i]);
         bool is_rule = item->type == YAML_MAPPING_NODE;
         if (i > 0 && is_rule != (value->shape == VALUE_RULES))
-            return VT_FAIL(VT_E_USAGE, "%s:%d: %s: a list mixes values and pattern: value", reader->name, line_of(item), key);
+            return VT_FAIL(VT_E_USAGE, "%s: %s: a list mixes values and pattern: value", place_of(reader, item), key);
         if (!is_rule) {
             VT_TRY(fill_scalar(reader, item, key, &value->element[i]));
             continue;
@@ -85,8 +101,7 @@ static vt_status fill_list(struct reader *reader, const yaml_node_t *node, const
         value->shape = VALUE_RULES;
         const yaml_node_pair_t *pair = item->data.mapping.pairs.start;
         if (item->data.mapping.pairs.top - pair != 1)
-            return VT_FAIL(VT_E_USAGE, "%s:%d: %s: expected one pattern: value in each item of the list", reader->name,
-                           line_of(item), key);
+            return VT_FAIL(VT_E_USAGE, "%s: %s: expected one pattern: value in each item of the list", place_of(reader, item), key);
         VT_TRY(fill_scalar(reader, yaml_document_get_node(&reader->document, pair->key), key, &value->pattern[i]));
         VT_TRY(fill_scalar(reader, yaml_document_get_node(&reader->document, pair->value), key, &value->element[i]));
     }
@@ -102,7 +117,7 @@ static vt_status read_value(struct reader *reader, const yaml_node_t *node, cons
     } else if (node->type == YAML_SEQUENCE_NODE) {
         VT_TRY(fill_list(reader, node, key, &value));
     } else {
-        return VT_FAIL(VT_E_USAGE, "%s:%d: %s: is a section, expected a value", reader->name, line_of(node), key);
+        return VT_FAIL(VT_E_USAGE, "%s: %s: is a section, expected a value", place_of(reader, node), key);
     }
     return reader->entry(reader->context, key, &value, line);
 }
@@ -114,7 +129,7 @@ static vt_status check_duplicate(struct reader *reader, const yaml_node_t *mappi
     for (const yaml_node_pair_t *p = mapping->data.mapping.pairs.start; p < pair; p++) {
         const yaml_node_t *earlier = yaml_document_get_node(&reader->document, p->key);
         if (strcmp(scalar_of(earlier), scalar_of(key)) == 0)
-            return VT_FAIL(VT_E_USAGE, "%s:%d: duplicate key %.100s, first given at line %d", reader->name, line_of(key),
+            return VT_FAIL(VT_E_USAGE, "%s: duplicate key %.100s, first given at line %d", place_of(reader, key),
                            scalar_of(key), line_of(earlier));
     }
     return VT_OK;
@@ -123,7 +138,7 @@ static vt_status check_duplicate(struct reader *reader, const yaml_node_t *mappi
 static vt_status check_key(struct reader *reader, const yaml_node_t *key)
 {
     if (key->type != YAML_SCALAR_NODE || key->data.scalar.length > 200)
-        return VT_FAIL(VT_E_USAGE, "%s:%d: expected a key", reader->name, line_of(key));
+        return VT_FAIL(VT_E_USAGE, "%s: expected a key", place_of(reader, key));
     return VT_OK;
 }
 
@@ -154,15 +169,14 @@ static vt_status read_root(struct reader *reader, const yaml_node_t *root)
     if (root->type == YAML_SCALAR_NODE && root->data.scalar.length == 0)
         return VT_OK;
     if (root->type != YAML_MAPPING_NODE)
-        return VT_FAIL(VT_E_USAGE, "%s:%d: expected sections, as \"optim:\" with \"lr: 0.001\" below it", reader->name,
-                       line_of(root));
+        return VT_FAIL(VT_E_USAGE, "%s: expected sections, as \"optim:\" with \"lr: 0.001\" below it",
+                       place_of(reader, root));
     for (const yaml_node_pair_t *pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top; pair++) {
         const yaml_node_t *key = yaml_document_get_node(&reader->document, pair->key);
         const yaml_node_t *value = yaml_document_get_node(&reader->document, pair->value);
         VT_TRY(check_key(reader, key));
         VT_TRY(check_duplicate(reader, root, pair));
-        char where[CONFIG_PATH_BYTES + 32];
-        snprintf(where, sizeof where, "%s:%d", reader->name, line_of(key));
+        const char *where = place_of(reader, key);
         if (!is_section(scalar_of(key)))
             return option_unknown_section(where, scalar_of(key));
         if (value->type == YAML_MAPPING_NODE)
@@ -191,7 +205,7 @@ out:
 
 vt_status yaml_read_value(const char *text, const char *where, const char *key, yaml_entry_fn *entry, void *context)
 {
-    struct reader reader = {.name = where, .entry = entry, .context = context};
+    struct reader reader = {.name = where, .is_value = true, .entry = entry, .context = context};
     vt_status status;
     VT_TRY_OUT(document_load(&reader, text, strlen(text)));
     const yaml_node_t *root = yaml_document_get_root_node(&reader.document);
