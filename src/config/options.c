@@ -188,14 +188,20 @@ static const char *nearest_key(const char *key)
     for (size_t i = 0; i < sizeof known_as / sizeof *known_as; i++)
         if (strcmp(field, known_as[i].theirs) == 0)
             return known_as[i].ours;
-    /* The right field in the wrong section, a slip in either, then a slip in the field alone. */
-    for (int i = 0; i < OPTION_COUNT; i++)
-        if (strcmp(fields[i], field) == 0 && strncmp(key, keys[i], 2) == 0)
-            return keys[i];
-    const char *near = dot ? text_nearest(key, keys, OPTION_COUNT) : NULL;
-    for (int i = 0; i < OPTION_COUNT && !near; i++)
-        if (strcmp(fields[i], field) == 0)
+    /* The right field in the wrong section: of several, where the section is the least wrong. */
+    const char *near = NULL;
+    int best = TEXT_FAR;
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        int distance = strcmp(fields[i], field) == 0 ? text_edit_distance(key, keys[i]) : TEXT_FAR;
+        if (distance < best) {
+            best = distance;
             near = keys[i];
+        }
+    }
+    if (near)
+        return near;
+    /* A slip in either, then a slip in the field alone. */
+    near = dot ? text_nearest(key, keys, OPTION_COUNT) : NULL;
     const char *near_field = near ? NULL : text_nearest(field, fields, OPTION_COUNT);
     for (int i = 0; i < OPTION_COUNT && near_field; i++)
         if (fields[i] == near_field)
@@ -228,15 +234,17 @@ vt_status option_unknown_section(const char *where, const char *name)
         sections[count] = names[count];
         count++;
     }
+    if (option_find(name) >= 0)
+        return VT_FAIL(VT_E_USAGE, "%s%s%s is written as the section %.*s: with the key below it", where, colon, name,
+                       (int)strcspn(name, "."), name);
     const char *near = text_nearest(name, sections, (size_t)count);
     /* optimizer, evaluation, checkpoints: ours is how theirs begins. */
     for (int i = 0; i < count && !near; i++)
         if (strncmp(name, sections[i], strlen(sections[i])) == 0)
             near = sections[i];
-    /* A key without its section, or with it and a dot. */
-    const char *near_key = near ? NULL : option_find(name) >= 0 ? name : nearest_key(name);
-    if (near || near_key)
-        return VT_FAIL(VT_E_USAGE, "%s%sunknown section %.100s; did you mean %s%s?", where, colon, name,
-                       near ? near : near_key, near ? "" : " (section, then key below it)");
+    if (!near)
+        near = nearest_key(name); /* a key without its section */
+    if (near)
+        return VT_FAIL(VT_E_USAGE, "%s%sunknown section %.100s; did you mean %s?", where, colon, name, near);
     return VT_FAIL(VT_E_USAGE, "%s%sunknown section %.100s, expected one of %s", where, colon, name, list);
 }
