@@ -11,7 +11,7 @@
 enum {
     READ_BYTES = 256 * 1024, /* first size of the read buffer: most photos of a training set fit */
     BAD_IN_A_ROW = 100,      /* more neighbours than this are no accident */
-    WHERE_BYTES = 256
+    WHERE_BYTES = VT_MESSAGE_BYTES / 2
 };
 
 vt_status row_worker_init(struct row_worker *worker)
