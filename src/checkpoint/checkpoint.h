@@ -19,7 +19,8 @@ struct checkpoint_file {
     float *values;         /* host flat buffer (save: read; load: written). Every rank has the whole */
 };
 
-/* Small state. Strings are copied on save; on load they are owned by the state (checkpoint_state_close). */
+/* Small state. Strings are copied on save (NULL is ""); on load they are owned by the state (checkpoint_state_close), never
+ * NULL except `tuning`. */
 struct checkpoint_state {
     int64_t step;            /* completed steps */
     uint64_t position;       /* next stream position */
@@ -59,6 +60,10 @@ VT_MUST_CHECK vt_status checkpoint_save(const struct checkpoint_store_desc *stor
                                         const struct checkpoint_state *state, const struct checkpoint_file *files,
                                         int file_count, bool is_best);
 
+/* Say that this attempt owns the store: from now on saves of earlier attempts (a process that was cut off and lives on) are
+ * refused. Saving does the same. Makes the folder. Collective; VT_E_USAGE when a later attempt owns it. */
+VT_MUST_CHECK vt_status checkpoint_claim(const struct checkpoint_store_desc *store, struct comm *comm);
+
 /* Per rank: resolve a path given by the user: a checkpoint folder, a run folder (its latest, or `best` when prefer_best), a
  * checkpoints folder. Writes the checkpoint folder's path. */
 VT_MUST_CHECK vt_status checkpoint_resolve(const char *path, bool prefer_best, char *out, size_t bytes);
@@ -67,7 +72,9 @@ VT_MUST_CHECK vt_status checkpoint_resolve(const char *path, bool prefer_best, c
 VT_MUST_CHECK vt_status checkpoint_find_latest(const char *dir, struct comm *comm, bool *found, char *out, size_t bytes);
 /* Read the state only. Per rank. */
 VT_MUST_CHECK vt_status checkpoint_read_state(const char *checkpoint, struct checkpoint_state *state);
-/* Read tensors into the host buffers, checking every CRC and that names and shapes are exactly the table's. Per rank. */
+/* Read tensors into the host buffers, checking every CRC and that names and shapes are exactly the tables' of the entries that
+ * share a file. Files of the checkpoint that are not asked for are not read. On failure the buffers' contents are undefined.
+ * Per rank. */
 VT_MUST_CHECK vt_status checkpoint_read_files(const char *checkpoint, const struct checkpoint_file *files, int file_count);
 /* Check sizes and CRCs of every file. Per rank. The message names the file and the damaged MiB. */
 VT_MUST_CHECK vt_status checkpoint_verify(const char *checkpoint);
