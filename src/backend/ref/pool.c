@@ -8,8 +8,9 @@ struct pool_plan {
 static vt_status pool_plan(struct backend *be, const struct pool_desc *desc, struct op_plan **plan)
 {
     VT_CHECK(desc->batch > 0 && desc->tokens > 0 && desc->width > 0);
-    VT_CHECK(desc->prefix >= 0 && desc->prefix <= 1 && desc->prefix < desc->tokens);
+    VT_CHECK(desc->prefix >= 0 && desc->prefix <= 1);
     VT_CHECKF(desc->kind != POOL_CLS || desc->prefix == 1, "pooling by a class token that is not there");
+    VT_CHECKF(desc->kind != POOL_MEAN || desc->prefix < desc->tokens, "mean over no tokens");
     VT_TRY(ref_check_dtype("pool", desc->dtype));
     struct pool_plan *made;
     VT_TRY(ref_plan_new(be, "loops", sizeof *made, 0, (void **)&made));

@@ -1,0 +1,116 @@
+#include "op_case.h"
+
+enum { QKV, POSITION, O, LSE, DO, DQKV, COUNT };
+
+#define SIZE(b, h, q, k, c) .batch = b, .heads = h, .queries = q, .keys = k, .head_dim = c
+
+static const struct op_case CASES[] = {
+    {"one key", .layout = LAYOUT_TOKENS, .desc.attention = {SIZE(1, 1, 1, 1, 3), .scale = 0.5f}},
+    {"packed, odd", .desc.attention = {SIZE(2, 2, 5, 5, 3), .scale = 0.577f}},
+    {"packed, dropout", .desc.attention = {SIZE(2, 2, 5, 5, 3), .scale = 0.577f, .dropout = 0.3f, .purpose = 785}},
+    {"head-major, odd", .layout = LAYOUT_HEADS, .desc.attention = {SIZE(2, 3, 4, 4, 5), .scale = 0.4f}},
+    {"one query, 7 keys", .layout = LAYOUT_TOKENS, .desc.attention = {SIZE(2, 2, 1, 7, 4), .scale = 0.5f}},
+    {"3 queries, 6 keys, dropout", .layout = LAYOUT_TOKENS,
+     .desc.attention = {SIZE(2, 2, 3, 6, 4), .scale = 0.5f, .dropout = 0.5f, .purpose = 17}},
+    {"sharp softmax", .desc.attention = {SIZE(1, 2, 17, 17, 32), .scale = 4}},
+    {"vit 2x3x65x64", .desc.attention = {SIZE(2, 3, 65, 65, 64), .scale = 0.125f}},
+    {"vit 1x3x197x64", .desc.attention = {SIZE(1, 3, 197, 197, 64), .scale = 0.125f}},
+    {"vit dropout 2x3x65x64", .desc.attention = {SIZE(2, 3, 65, 65, 64), .scale = 0.125f, .dropout = 0.1f, .purpose = 529}},
+    {"d=80, 50 tokens", .desc.attention = {SIZE(2, 2, 50, 50, 80), .scale = 0.1118f}},
+    {"map pool 2x4x1x49x32", .layout = LAYOUT_TOKENS, .desc.attention = {SIZE(2, 4, 1, 49, 32), .scale = 0.1768f}},
+    {"d=32, 17 tokens, head-major", .layout = LAYOUT_HEADS, .desc.attention = {SIZE(3, 2, 17, 17, 32), .scale = 0.1768f}},
+};
+
+/* Element offsets of q, k and v in the one buffer, and its size. */
+static int64_t offsets(const struct op_case *c, int64_t *k, int64_t *v)
+{
+    const struct attention_desc *d = &c->desc.attention;
+    int64_t width = d->heads * d->head_dim;
+    if (c->layout == LAYOUT_PACKED) {
+        *k = width;
+        *v = 2 * width;
+        return d->batch * d->keys * 3 * width;
+    }
+    *k = d->batch * d->queries * width;
+    *v = *k + d->batch * d->keys * width;
+    return *v + d->batch * d->keys * width;
+}
+
+static struct attention_view view(const struct op_case *c, int64_t rows)
+{
+    const struct attention_desc *d = &c->desc.attention;
+    int64_t width = d->heads * d->head_dim;
+    if (c->layout == LAYOUT_PACKED)
+        return (struct attention_view){rows * 3 * width, d->head_dim, 3 * width};
+    if (c->layout == LAYOUT_TOKENS)
+        return (struct attention_view){rows * width, d->head_dim, width};
+    return (struct attention_view){rows * width, rows * d->head_dim, d->head_dim};
+}
+
+static void set_dtype(struct op_case *c, enum dtype dtype, enum dtype dtype_stream)
+{
+    (void)dtype_stream;
+    struct attention_desc *d = &c->desc.attention;
+    int64_t width = d->heads * d->head_dim;
+    d->dtype = dtype;
+    d->q = view(c, d->queries);
+    d->k = d->v = view(c, d->keys);
+    d->o = (struct attention_view){d->queries * width, d->head_dim, width};
+    if (c->layout == LAYOUT_HEADS)
+        d->o = view(c, d->queries);
+}
+
+static int specs(const struct op_case *c, struct tensor_spec *s)
+{
+    const struct attention_desc *d = &c->desc.attention;
+    int64_t k, v, qkv = offsets(c, &k, &v), o = d->batch * d->queries * d->heads * d->head_dim;
+    s[QKV] = (struct tensor_spec){"qkv", d->dtype, qkv, FWD_IN | BWD_IN};
+    s[POSITION] = (struct tensor_spec){"position", DTYPE_I64, d->batch, FWD_IN | BWD_IN, .fill = FILL_POSITION};
+    s[O] = (struct tensor_spec){"o", d->dtype, o, FWD_OUT | BWD_IN, .limit = LIMIT_FUSED};
+    s[LSE] = (struct tensor_spec){"lse", DTYPE_F32, d->batch * d->heads * d->queries, FWD_OUT | BWD_IN};
+    s[DO] = (struct tensor_spec){"d_o", d->dtype, o, BWD_IN, .dout_of = 1 + O};
+    s[DQKV] = (struct tensor_spec){"dqkv", d->dtype, qkv, BWD_OUT, .limit = LIMIT_FUSED, .grad_of = 1 + QKV};
+    return COUNT;
+}
+
+static const char *missing(const struct backend *be)
+{
+    ENTRY_MISSING(be, nn, attention_plan)
+    ENTRY_MISSING(be, nn, attention_forward)
+    ENTRY_MISSING(be, nn, attention_backward)
+    return NULL;
+}
+
+static vt_status plan(struct backend *be, const struct op_case *c, struct op_plan **out)
+{
+    return be->nn.attention_plan(be, &c->desc.attention, out);
+}
+
+static void *element(const struct op_case *c, void *base, int64_t i)
+{
+    return (char *)base + (size_t)i * dtype_bytes(c->desc.attention.dtype);
+}
+
+static void forward(const struct op_run *r)
+{
+    int64_t k, v;
+    offsets(r->c, &k, &v);
+    struct op_random random = {77, r->t[POSITION]};
+    r->be->nn.attention_forward(r->plan, r->t[QKV], element(r->c, r->t[QKV], k), element(r->c, r->t[QKV], v), r->t[O],
+                                r->t[LSE], r->c->desc.attention.dropout > 0 ? &random : NULL);
+}
+
+static void backward(const struct op_run *r)
+{
+    int64_t k, v;
+    offsets(r->c, &k, &v);
+    struct op_random random = {77, r->t[POSITION]};
+    r->be->nn.attention_backward(r->plan, r->t[QKV], element(r->c, r->t[QKV], k), element(r->c, r->t[QKV], v), r->t[O],
+                                 r->t[LSE], r->t[DO], r->t[DQKV], element(r->c, r->t[DQKV], k),
+                                 element(r->c, r->t[DQKV], v), r->c->desc.attention.dropout > 0 ? &random : NULL);
+}
+
+const struct op_family attention_family = {
+    .name = "attention", .cases = CASES, .case_count = sizeof CASES / sizeof *CASES, .set_dtype = set_dtype,
+    .specs = specs, .missing = missing, .plan = plan, .forward = forward, .backward = backward,
+};

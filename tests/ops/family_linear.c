@@ -1,0 +1,111 @@
+#include <math.h>
+
+#include "tensors.h"
+
+enum { X, W, BIAS, Y, PRE, INPUT_PRE, DY, DX, DW, DB, COUNT };
+
+static const struct op_case CASES[] = {
+    {"one element", .desc.linear = {1, 1, 1, .bias = true}},
+    {"odd, no bias", .desc.linear = {5, 7, 3}},
+    {"odd, bias", .desc.linear = {7, 5, 9, .bias = true}},
+    {"strided x", .desc.linear = {6, 5, 4, .bias = true, .x_stride = 11}},
+    {"gelu_erf out", .desc.linear = {5, 6, 7, .bias = true, .act = ACT_GELU_ERF}},
+    {"gelu_tanh out", .desc.linear = {5, 6, 7, .bias = true, .act = ACT_GELU_TANH}},
+    {"tanh out, no bias", .desc.linear = {5, 6, 7, .act = ACT_TANH}},
+    {"gelu_erf in", .desc.linear = {5, 6, 7, .bias = true, .input_act = ACT_GELU_ERF}},
+    {"gelu_tanh in", .desc.linear = {5, 6, 7, .bias = true, .input_act = ACT_GELU_TANH}},
+    {"tanh in", .desc.linear = {5, 6, 7, .bias = true, .input_act = ACT_TANH}},
+    {"gelu, pre not wanted", OPT_NO_PRE, .desc.linear = {9, 8, 10, .bias = true, .act = ACT_GELU_TANH}},
+    {"db not wanted", OPT_NO_DB, .desc.linear = {9, 8, 10, .bias = true}},
+    {"logits fp32", OPT_LOGITS, .desc.linear = {4, 9, 11, .bias = true}},
+    {"qkv 3x65 tokens", .desc.linear = {195, 96, 288, .bias = true}},
+    {"fc1 197 tokens", .desc.linear = {197, 192, 768, .bias = true, .act = ACT_GELU_ERF}},
+    {"fc2 197 tokens", .desc.linear = {197, 768, 192, .bias = true, .input_act = ACT_GELU_ERF}},
+    {"fc1 tanh, odd rows", .desc.linear = {131, 160, 224, .bias = true, .act = ACT_GELU_TANH}},
+    {"fc2 tanh, odd rows", .desc.linear = {131, 224, 160, .bias = true, .input_act = ACT_GELU_TANH}},
+    {"cls rows to logits", OPT_LOGITS, .desc.linear = {13, 192, 1000, .bias = true, .x_stride = 65 * 192}},
+    {"patch projection", .desc.linear = {98, 768, 192, .bias = true}},
+};
+
+static void set_dtype(struct op_case *c, enum dtype dtype, enum dtype dtype_stream)
+{
+    (void)dtype_stream;
+    c->desc.linear.dtype = dtype;
+    c->desc.linear.dtype_out = dtype;
+    if (c->options & OPT_LOGITS && dtype != DTYPE_F64)
+        c->desc.linear.dtype_out = DTYPE_F32;
+}
+
+static int specs(const struct op_case *c, struct tensor_spec *s)
+{
+    const struct linear_desc *d = &c->desc.linear;
+    int64_t stride = d->x_stride ? d->x_stride : d->in, x_count = (d->rows - 1) * stride + d->in;
+    bool pre = d->act != ACT_NONE, pre_saved = pre && !(c->options & OPT_NO_PRE);
+    int graded = pre == pre_saved; /* without `pre` there is no output that dy belongs to */
+    s[X] = (struct tensor_spec){"x", d->dtype, x_count, FWD_IN | BWD_IN};
+    s[W] = (struct tensor_spec){"w", d->dtype, d->out * d->in, FWD_IN | BWD_IN};
+    s[BIAS] = (struct tensor_spec){"b", DTYPE_F32, d->out, FWD_IN};
+    s[Y] = (struct tensor_spec){"y", d->dtype_out, d->rows * d->out, FWD_OUT};
+    s[PRE] = (struct tensor_spec){"pre", d->dtype, d->rows * d->out, pre_saved ? FWD_OUT : 0};
+    s[INPUT_PRE] = (struct tensor_spec){"input_pre", d->dtype, d->rows * d->in, d->input_act ? FWD_IN | BWD_IN : 0};
+    s[DY] = (struct tensor_spec){"dy", d->dtype_out, d->rows * d->out, BWD_IN, .dout_of = graded * (1 + (pre ? PRE : Y))};
+    s[DX] = (struct tensor_spec){"dx", d->dtype, x_count, BWD_OUT, .grad_of = graded * (1 + (d->input_act ? INPUT_PRE : X))};
+    s[DW] = (struct tensor_spec){"dw", DTYPE_F32, d->out * d->in, BWD_OUT | ACCUMULATES, .grad_of = graded * (1 + W)};
+    bool db = !(c->options & OPT_NO_DB);
+    s[DB] = (struct tensor_spec){"db", DTYPE_F32, d->out, db ? BWD_OUT | ACCUMULATES : 0,
+                                 .grad_of = db && d->bias ? graded * (1 + BIAS) : 0, .column_sum_of = db ? 1 + DY : 0};
+    return COUNT;
+}
+
+static double act(enum activation kind, double x)
+{
+    if (kind == ACT_GELU_ERF)
+        return x * (1 + erf(x / sqrt(2))) / 2;
+    if (kind == ACT_GELU_TANH)
+        return x / (1 + exp(-2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+    return tanh(x);
+}
+
+/* With an input activation, x is what it made of input_pre. */
+static void derive(const struct op_case *c, void *const *t)
+{
+    const struct linear_desc *d = &c->desc.linear;
+    struct tensor_spec s[MAX_TENSORS];
+    specs(c, s);
+    for (int64_t i = 0; d->input_act && i < d->rows * d->in; i++)
+        tensor_set(&s[X], t[X], i, act(d->input_act, tensor_get(&s[INPUT_PRE], t[INPUT_PRE], i)));
+}
+
+static const char *missing(const struct backend *be)
+{
+    ENTRY_MISSING(be, nn, linear_plan)
+    ENTRY_MISSING(be, nn, linear_forward)
+    ENTRY_MISSING(be, nn, linear_backward_input)
+    ENTRY_MISSING(be, nn, linear_backward_weight)
+    return NULL;
+}
+
+static vt_status plan(struct backend *be, const struct op_case *c, struct op_plan **out)
+{
+    return be->nn.linear_plan(be, &c->desc.linear, out);
+}
+
+static void forward(const struct op_run *r)
+{
+    const struct linear_desc *d = &r->c->desc.linear;
+    bool pre = d->act != ACT_NONE && !(r->c->options & OPT_NO_PRE);
+    r->be->nn.linear_forward(r->plan, r->t[X], r->t[W], d->bias ? r->t[BIAS] : NULL, r->t[Y], pre ? r->t[PRE] : NULL);
+}
+
+static void backward(const struct op_run *r)
+{
+    const struct linear_desc *d = &r->c->desc.linear;
+    r->be->nn.linear_backward_input(r->plan, r->t[DY], r->t[W], d->input_act ? r->t[INPUT_PRE] : NULL, r->t[DX]);
+    r->be->nn.linear_backward_weight(r->plan, r->t[X], r->t[DY], r->t[DW],
+                                     r->c->options & OPT_NO_DB ? NULL : r->t[DB], r->accumulate);
+}
+
+const struct op_family linear_family = {
+    .name = "linear", .cases = CASES, .case_count = sizeof CASES / sizeof *CASES, .set_dtype = set_dtype,
+    .specs = specs, .missing = missing, .plan = plan, .derive = derive, .forward = forward, .backward = backward,
+};

@@ -1,0 +1,25 @@
+# The op checker (README in src/backend): ref against finite differences, and each backend against ref.
+set(ops ${CMAKE_CURRENT_SOURCE_DIR}/ops)
+file(GLOB ops_families CONFIGURE_DEPENDS ${ops}/famil*.c)
+add_library(vt_ops_table STATIC ${ops_families} ${ops}/tensors.c)
+target_link_libraries(vt_ops_table PUBLIC vt_flags vt_backend_ref vt_backend m)
+target_include_directories(vt_ops_table PUBLIC ${ops})
+# Rows of the tables name only the fields that matter.
+target_compile_options(vt_ops_table PRIVATE -Wno-missing-field-initializers)
+
+add_executable(test_ops ${ops}/test_ops.c)
+target_link_libraries(test_ops PRIVATE vt_ops_table)
+add_executable(test_gradcheck ${ops}/test_gradcheck.c)
+target_link_libraries(test_gradcheck PRIVATE vt_ops_table)
+set_target_properties(test_ops test_gradcheck PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+
+add_test(NAME ops_gradcheck COMMAND test_gradcheck)
+add_test(NAME ops_ref_strict COMMAND test_ops ref-strict)
+set(ops_tests ops_gradcheck ops_ref_strict)
+if(TARGET vt_backend_cpu)
+  target_link_libraries(test_ops PRIVATE vt_backend_cpu)
+  target_compile_definitions(test_ops PRIVATE WITH_BACKEND_CPU)
+  add_test(NAME ops_cpu COMMAND test_ops cpu)
+  list(APPEND ops_tests ops_cpu)
+endif()
+set_tests_properties(${ops_tests} PROPERTIES TIMEOUT 300 LABELS ops ENVIRONMENT "OMP_NUM_THREADS=2")
