@@ -1,0 +1,104 @@
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/stage.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "train/version.h"
+
+const struct verb verbs[] = {
+    {"pack", "SRC DIR --from idx|imagefolder [--val 10%:stratified|N|N/class] [--dry-run]", "make a dataset from images",
+     "  --from KIND      idx (MNIST-style files) or imagefolder (class folders of JPEG, PNG, PNM)\n"
+     "  --val SPEC       draw a val split: 10%, 10%:stratified, N images, or N/class (imagefolder without its own val/)\n"
+     "  --name NAME      name of the dataset (default: the last part of DIR)\n"
+     "  --seed N         seed of the shuffle and of --val (default 0)\n"
+     "  --shard-samples N  images per shard (default 2048)\n"
+     "  --dry-run        say what would be packed, write nothing\n",
+     verb_pack},
+    {"inspect", "PATH [--json]", "any manifest, index, shard, checkpoint or run as text", "", verb_inspect},
+    {"verify", "DIR [--threads N]", "decode everything once; report and record bad samples", "", verb_verify},
+    {"preview", "CONFIG|RUN [key.path=value ...] -o sheet.png [--step N] [--raw DIR]", "what the model sees: a contact sheet",
+     "  -o FILE          contact sheet (PNG)\n"
+     "  --step N         the N-th step of the run, from 1 (default 1)\n"
+     "  --raw DIR        also write the exact pixels, one PNM per image\n",
+     verb_preview},
+    {"train", "[-n RANKS] CONFIG|RUN [key.path=value ...]", "train; goes on where the run folder's newest checkpoint left off",
+     "  -n RANKS         start mpirun with this many ranks on this machine\n"
+     "  key.path=value   overrides; `vitrail help config` lists every key\n",
+     verb_train},
+    {"eval", "CKPT|RUN DIR[#split] [--json] [--predictions out.csv]", "exact accuracy of a checkpoint on a dataset",
+     "  --json           result as one JSON object on stdout\n"
+     "  --predictions F  one line per image: sample, label, prediction, probability (one process)\n"
+     "  --raw-weights    the weights themselves, also where the run keeps an EMA\n"
+     "  --best           of a run folder: the best checkpoint, not the latest\n",
+     verb_eval},
+    {"predict", "CKPT|RUN IMAGE ... [--json] [--top N]", "classify image files",
+     "  --json           every logit, one JSON object a line\n"
+     "  --top N          classes shown (default 5)\n",
+     verb_predict},
+    {"import", "FILE.safetensors CKPT [--config CONFIG]", "make a checkpoint from weights with timm names", "", verb_import},
+    {"export", "CKPT|RUN FILE.safetensors [--ema]", "weights as one safetensors file with timm names", "", verb_export},
+    {"report", "RUN ... -o report.html [--svg FILE --metrics a,b]", "curves and time split of runs as one HTML page",
+     "  -o FILE          the page (self-contained)\n"
+     "  --svg FILE       only a picture of --metrics (default train/loss,val/top1)\n",
+     verb_report},
+    {"bench", "step|ops|data|comm [CONFIG] [key.path=value ...] [--json]", "speed of a step, of its ops, of the input, of all-reduce",
+     "  --steps N        measured steps (default 20)\n"
+     "  --json           one JSON object on stdout\n",
+     verb_bench},
+    {"check", "[CONFIG] [key.path=value ...]", "preflight: devices, libraries, data, folders, memory, network; on every rank", "",
+     verb_check},
+    {"help", "[verb | config | config.key]", "this list, a verb, or the config keys", "", verb_help},
+};
+const int verb_count = sizeof verbs / sizeof *verbs;
+
+static vt_status find_verb(const char *name, const struct verb **out)
+{
+    const char *names[sizeof verbs / sizeof *verbs];
+    for (int i = 0; i < verb_count; i++) {
+        names[i] = verbs[i].name;
+        if (strcmp(name, verbs[i].name) == 0) {
+            *out = &verbs[i];
+            return VT_OK;
+        }
+    }
+    const char *near = text_nearest(name, names, (size_t)verb_count);
+    return VT_FAIL(VT_E_USAGE, "unknown verb %.100s%s%s%s; `vitrail help` lists them", name, near ? ", did you mean " : "",
+                   near ? near : "", near ? "?" : "");
+}
+
+static vt_status dispatch(int argc, char **argv)
+{
+    const struct verb *verb;
+    if (argc < 2)
+        return verb_help(1, argv);
+    if (strcmp(argv[1], "--version") == 0) {
+        puts(version_line());
+        return VT_OK;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return verb_help(1, argv);
+    VT_TRY(find_verb(argv[1], &verb));
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            char *help[] = {argv[0], argv[1]};
+            return verb_help(2, help);
+        }
+    return verb->run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    stage_register("main");
+    vt_status status = dispatch(argc, argv);
+    /* A failure all ranks share is told once. */
+    if (status == VT_E_STOP)
+        log_info("%s", status_message());
+    else if (status != VT_OK && log_rank() == 0)
+        log_error("%s", status_message());
+    fflush(stdout);
+    return status_exit_code(status);
+}

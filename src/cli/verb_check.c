@@ -1,0 +1,125 @@
+/* The preflight: everything that could make a run fail at its start, looked at on every rank before the queue time is spent. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "train/trainer.h"
+#include "train/version.h"
+
+enum { REPORT_BYTES = 512 };
+
+/* Rank 0 prints one line per rank; each rank writes its own place of a shared table. */
+static vt_status print_ranks(struct comm *comm, const char *mine)
+{
+    char *all = calloc((size_t)comm->size, REPORT_BYTES);
+    if (!all)
+        return VT_FAIL(VT_E_MEMORY, "no memory for %d report lines", comm->size);
+    snprintf(all + (size_t)comm->rank * REPORT_BYTES, REPORT_BYTES, "%s", mine);
+    vt_status status = comm->all_reduce(comm, all, (int64_t)comm->size * REPORT_BYTES / (int64_t)sizeof(int32_t), DTYPE_I32, REDUCE_SUM);
+    for (int r = 0; r < comm->size && comm->rank == 0 && status == VT_OK; r++)
+        printf("rank %-4d  %s\n", r, all + (size_t)r * REPORT_BYTES);
+    free(all);
+    return status;
+}
+
+static vt_status check_device(struct comm *comm)
+{
+    struct backend *be = NULL;
+    char line[REPORT_BYTES], memory[32];
+    long cores = sysconf(_SC_NPROCESSORS_ONLN), share = cores / comm->local_size;
+    const struct backend_desc desc = {.threads = share < 1 ? 1 : (int)share};
+    vt_status status = backend_cpu_open(&desc, &be);
+    if (status == VT_OK) {
+        text_format_bytes((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE), memory, sizeof memory);
+        snprintf(line, sizeof line, "%s: %s, %ld cores, %s; compute.dtype auto = %s", comm->host, be->device_name, cores, memory,
+                 be->bf16_native ? "bf16" : "fp32");
+        be->close(be);
+    }
+    VT_TRY(comm_agree(comm, status));
+    return print_ranks(comm, line);
+}
+
+/* A sum every rank can verify. */
+static vt_status check_network(struct comm *comm)
+{
+    enum { COUNT = 1 << 20 };
+    float *data = malloc(COUNT * sizeof *data);
+    if (!data)
+        return VT_FAIL(VT_E_MEMORY, "no memory for the all-reduce check");
+    for (int i = 0; i < COUNT; i++)
+        data[i] = (float)(comm->rank + i % 1024);
+    vt_status status = comm->all_reduce(comm, data, COUNT, DTYPE_F32, REDUCE_SUM);
+    int n = comm->size;
+    for (int i = 0; i < COUNT && status == VT_OK; i++)
+        if (data[i] != (float)(n * (n - 1) / 2 + n * (i % 1024)))
+            status = VT_FAIL(VT_E_COMM, "all-reduce over %d ranks gave %g at element %d, expected %d: the network or MPI is broken", n,
+                             data[i], i, n * (n - 1) / 2 + n * (i % 1024));
+    free(data);
+    VT_TRY(comm_agree(comm, status));
+    if (comm->rank == 0)
+        printf("network    ok: %s, %d rank%s\n", comm->name, n, n == 1 ? "" : "s");
+    return VT_OK;
+}
+
+static vt_status check_run_dir(const struct run_config *config, struct comm *comm)
+{
+    char path[CONFIG_PATH_BYTES + 32];
+    vt_status status = VT_OK;
+    if (comm->rank == 0) {
+        status = file_make_dirs(config->run.dir);
+        if (status == VT_OK)
+            status = path_join(path, sizeof path, config->run.dir, ".check");
+        if (status == VT_OK)
+            status = file_write_atomic(path, "ok", 2);
+        if (status == VT_OK)
+            unlink(path);
+        if (status != VT_OK)
+            status = status_prefix(status, "run.dir");
+    }
+    VT_TRY(comm_agree(comm, status));
+    if (comm->rank == 0)
+        printf("run folder ok: %s can be written\n", config->run.dir);
+    return VT_OK;
+}
+
+static vt_status check_run(const struct run_config *config, struct comm *comm)
+{
+    struct trainer *t = NULL;
+    struct trainer_desc desc = {.config = config};
+    struct step_result done;
+    VT_TRY(check_run_dir(config, comm));
+    VT_TRY(trainer_open(&desc, comm, &t));
+    vt_status status = step_run(t, &done);
+    if (status == VT_OK)
+        status = step_drain(t, &done);
+    if (status == VT_OK && comm->rank == 0)
+        printf("one step   ok: loss %.4f, gradient norm %.4f, %.0f ms\n", done.loss_sum / done.weight_sum, done.grad_norm, done.times.step);
+    trainer_close(&t);
+    return status;
+}
+
+vt_status verb_check(int argc, char **argv)
+{
+    char **positional;
+    int count;
+    struct run_config config;
+    struct comm *comm = NULL;
+    VT_TRY(args_parse(argc, argv, NULL, 0, 0, -1, &positional, &count));
+    if (count)
+        VT_TRY(args_config(positional, count, &config));
+    VT_TRY(world_open(COMM_AUTO, &comm));
+    if (comm->rank == 0)
+        printf("%s\n", version_line());
+    vt_status status = check_device(comm);
+    if (status == VT_OK)
+        status = check_network(comm);
+    if (status == VT_OK && count)
+        status = check_run(&config, comm);
+    if (status == VT_OK && comm->rank == 0)
+        printf("GPU        none in this build: training runs on the CPU\n");
+    return job_finish(&comm, status, false);
+}

@@ -1,0 +1,72 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "train/signals.h"
+#include "train/trainer.h"
+
+static enum comm_choice comm_choice_of(const struct run_config *config)
+{
+    return config->comm.backend == CONFIG_COMM_SELF  ? COMM_SELF
+           : config->comm.backend == CONFIG_COMM_MPI ? COMM_MPI
+                                                     : COMM_AUTO;
+}
+
+static void warn_idle_cores(const struct comm *comm, const struct run_config *config)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long used = (long)comm->local_size * (config->compute.threads ? config->compute.threads : cores / comm->local_size);
+    if (comm->local_rank == 0 && used > 0 && used < cores)
+        log_warn("%ld of %ld cores of %s compute nothing: raise the ranks or compute.threads", cores - used, cores, comm->host);
+}
+
+vt_status verb_train(int argc, char **argv)
+{
+    const char *ranks_text = NULL;
+    const struct arg_option options[] = {{"-n", &ranks_text, NULL}};
+    char **positional, **original = calloc((size_t)argc + 1, sizeof *original);
+    int count;
+    if (!original)
+        return VT_FAIL(VT_E_MEMORY, "no memory for the arguments");
+    for (int i = 0; i < argc; i++)
+        original[i] = argv[i];
+    vt_status status = args_parse(argc, argv, options, 1, 1, -1, &positional, &count);
+    struct run_config config;
+    if (status == VT_OK)
+        status = args_config(positional, count, &config); /* mistakes are told before anything is started */
+    if (status == VT_OK && ranks_text) {
+        long ranks;
+        status = args_int("-n", ranks_text, 1, 65536, &ranks);
+        if (status == VT_OK)
+            status = launch_mpirun((int)ranks, argc, original);
+    }
+    free(original);
+    VT_TRY(status);
+
+    struct comm *comm = NULL;
+    struct trainer *trainer = NULL;
+    VT_TRY(world_open(comm_choice_of(&config), &comm));
+    warn_idle_cores(comm, &config);
+    const struct trainer_desc desc = {.config = &config, .run_folder = true};
+    status = trainer_open(&desc, comm, &trainer);
+    bool together = true; /* trainer_open agrees on its verdict */
+    if (status == VT_OK) {
+        status = trainer_run(trainer);
+        together = status == VT_OK || trainer->failed_together;
+    }
+    if (status == VT_OK && trainer->comm->rank == 0)
+        log_info("done       %s", trainer->folder.dir);
+    if (!together && comm->size > 1)
+        world_abort(comm, status_exit_code(status), status_message());
+    const char *reason = signals_stop_reason();
+    if (status == VT_E_STOP && reason && reason[3] == 'T') {
+        /* mpirun passed a SIGTERM on and will kill: MPI's finalise would wait for what never comes. All is committed. */
+        if (comm->rank == 0)
+            log_info("%s", status_message());
+        _exit(status_exit_code(status));
+    }
+    trainer_close(&trainer);
+    return job_finish(&comm, status, true);
+}

@@ -1,0 +1,242 @@
+/* The run: steps, and what happens between them. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stage.h"
+#include "base/text.h"
+#include "telemetry/metrics.h"
+#include "telemetry/progress.h"
+#include "train/signals.h"
+#include "train/trainer.h"
+
+/* Sums over the steps since the last record. */
+struct interval {
+    int64_t steps;
+    double loss_sum, weight_sum, started_ms;
+    struct step_times times;
+};
+
+struct loop {
+    struct trainer *t;
+    struct metrics *metrics;
+    struct progress progress;
+    struct interval interval;
+    double run_started_ms;
+    int64_t first_step;
+};
+
+static void accumulate(struct interval *interval, const struct step_result *done)
+{
+    interval->steps++;
+    interval->loss_sum += done->loss_sum;
+    interval->weight_sum += done->weight_sum;
+    const double *from = (const double *)&done->times;
+    double *to = (double *)&interval->times;
+    for (size_t i = 0; i < sizeof done->times / sizeof(double); i++)
+        to[i] += from[i];
+}
+
+static double epoch_of(const struct trainer *t, int64_t step)
+{
+    return (double)step * t->config.data.batch / (double)t->data.train.samples;
+}
+
+/* How much longer the slowest rank computed than the mean: what the others waited for. Collective. */
+static vt_status straggler_ms(struct trainer *t, double busy, double *out)
+{
+    double sum = busy, max = busy;
+    VT_TRY(t->comm->all_reduce(t->comm, &sum, 1, DTYPE_F64, REDUCE_SUM));
+    VT_TRY(t->comm->all_reduce(t->comm, &max, 1, DTYPE_F64, REDUCE_MAX));
+    *out = max - sum / t->comm->size;
+    return VT_OK;
+}
+
+static vt_status record(struct loop *loop, const struct step_result *done)
+{
+    struct trainer *t = loop->t;
+    struct interval *interval = &loop->interval;
+    double n = (double)interval->steps, now = clock_ms(), straggler;
+    const struct step_times *times = &interval->times;
+    VT_TRY(straggler_ms(t, times->busy / n, &straggler));
+    double rate = n * t->config.data.batch / ((now - interval->started_ms) * 1e-3);
+    double loss = interval->loss_sum / interval->weight_sum;
+    const struct metric values[] = {
+        {"train/loss", loss},
+        {"optim/lr", done->lr},
+        {"optim/grad_norm", done->grad_norm},
+        {"optim/skipped", (double)(t->skipped_before + done->skipped)},
+        {"perf/images_per_s", rate},
+        {"time/step_ms", times->step / n},
+        {"time/data_wait_ms", times->data_wait / n},
+        {"time/read_ms", times->read / n},
+        {"time/decode_ms", times->decode / n},
+        {"time/augment_ms", times->augment / n},
+        {"time/copy_ms", times->copy / n},
+        {"time/forward_ms", times->forward / n},
+        {"time/backward_ms", times->backward / n},
+        {"time/comm_exposed_ms", times->comm_exposed / n},
+        {"time/optimizer_ms", times->optimizer / n},
+        {"time/straggler_ms", straggler},
+    };
+    VT_TRY(metrics_write(loop->metrics, done->step, done->step * t->config.data.batch, epoch_of(t, done->step), values,
+                         (int)(sizeof values / sizeof *values)));
+    if (t->comm->rank == 0) {
+        int64_t left = t->data.total_steps - done->step;
+        double per_step = (now - loop->run_started_ms) * 1e-3 / (double)(done->step - loop->first_step);
+        const struct progress_values shown = {.step = done->step,
+                                              .epoch = epoch_of(t, done->step),
+                                              .loss = loss,
+                                              .lr = done->lr,
+                                              .images_per_s = rate,
+                                              .data_wait_fraction = times->data_wait / times->step,
+                                              .eta_s = (double)left * per_step};
+        progress_update(&loop->progress, &shown, left == 0);
+    }
+    loop->interval = (struct interval){.started_ms = now};
+    return VT_OK;
+}
+
+/* A finished step's scalars have arrived: count them, stop on too many non-finite ones, record when due. */
+static vt_status take_result(struct loop *loop, const struct step_result *done)
+{
+    struct trainer *t = loop->t;
+    if (!done->step)
+        return VT_OK;
+    accumulate(&loop->interval, done);
+    if (done->nonfinite) {
+        uint64_t first = t->position - (uint64_t)(t->step - done->step + 1) * (uint64_t)t->config.data.batch;
+        if (t->comm->rank == 0)
+            log_warn("step %lld: gradient norm is not finite, update skipped (stream positions %llu to %llu; %u skipped so far)",
+                     (long long)done->step, (unsigned long long)first,
+                     (unsigned long long)(first + (uint64_t)t->config.data.batch - 1), done->skipped);
+        if (++t->nonfinite_streak > t->config.train.nonfinite_limit) {
+            t->failed_together = true;
+            return VT_FAIL(VT_E_NUMERIC,
+                           "step %lld: %d steps in a row with non-finite gradients (the last at stream positions %llu to %llu), more "
+                           "than train.nonfinite_limit=%d; lower optim.lr or set optim.clip",
+                           (long long)done->step, t->nonfinite_streak, (unsigned long long)first,
+                           (unsigned long long)(first + (uint64_t)t->config.data.batch - 1), t->config.train.nonfinite_limit);
+        }
+    } else {
+        t->nonfinite_streak = 0;
+    }
+    bool last = done->step == t->data.total_steps, first = done->step == loop->first_step + 1;
+    if (done->step % t->config.run.log_every == 0 || last || first)
+        VT_TRY(record(loop, done));
+    return VT_OK;
+}
+
+static vt_status drain(struct loop *loop)
+{
+    struct step_result done;
+    VT_TRY(step_drain(loop->t, &done));
+    return take_result(loop, &done);
+}
+
+static vt_status evaluate(struct loop *loop, bool *is_best)
+{
+    struct trainer *t = loop->t;
+    struct evaluation result;
+    double started = clock_ms();
+    watchdog_allow(t->watchdog, 0);
+    VT_TRY(trainer_evaluate(t, &result));
+    const struct metric values[] = {{"val/loss", result.loss}, {"val/top1", result.top1}, {"val/top5", result.top5}};
+    *is_best = !(result.top1 <= t->best_metric); /* the first one too: NaN compares false */
+    if (*is_best) {
+        t->best_metric = result.top1;
+        t->best_step = t->step;
+    }
+    progress_break(&loop->progress);
+    log_info("eval       step %lld: val/top1 %.4f, val/top5 %.4f, val/loss %.4f%s (%lld images, %.1f s)", (long long)t->step,
+             result.top1, result.top5, result.loss, *is_best ? ", best so far" : "", (long long)result.seen,
+             (clock_ms() - started) * 1e-3);
+    vt_status status = metrics_write(loop->metrics, t->step, t->step * t->config.data.batch, epoch_of(t, t->step), values, 3);
+    evaluation_close(&result);
+    return status;
+}
+
+/* A checkpoint that cannot be written (disk full) must not cost the run: earlier ones are intact, the next one is tried
+ * again. Only the last one is the run's result (`must`). The verdict is the same on every rank. */
+static vt_status save(struct loop *loop, bool is_best, bool must)
+{
+    struct trainer *t = loop->t;
+    if (!t->folder.dir[0])
+        return VT_OK;
+    double started = clock_ms();
+    VT_TRY(metrics_flush(loop->metrics));
+    vt_status status = trainer_save(t, is_best);
+    progress_break(&loop->progress);
+    if (status != VT_OK) {
+        t->failed_together = true;
+        if (must)
+            return status;
+        if (t->comm->rank == 0)
+            log_error("%s; training goes on, earlier checkpoints are intact", status_message());
+        return VT_OK;
+    }
+    log_info("checkpoint step %lld written in %.2f s", (long long)t->step, (clock_ms() - started) * 1e-3);
+    return VT_OK;
+}
+
+/* Evaluation and checkpoint when due after a step. *stop: leave after committing. */
+static vt_status between_steps(struct loop *loop, bool stop)
+{
+    struct trainer *t = loop->t;
+    const struct resolved *data = &t->data;
+    bool last = t->step == data->total_steps, is_best = false;
+    bool eval_due = t->has_evaluator && !stop && (last || (data->eval_every && t->step % data->eval_every == 0));
+    bool save_due = last || stop || (data->checkpoint_every && t->step % data->checkpoint_every == 0);
+    if (!eval_due && !save_due)
+        return VT_OK;
+    VT_TRY(drain(loop));
+    double paused = clock_ms();
+    if (eval_due)
+        VT_TRY(evaluate(loop, &is_best));
+    if (save_due || is_best)
+        VT_TRY(save(loop, is_best, last || stop));
+    watchdog_kick(t->watchdog);
+    loop->interval.started_ms += clock_ms() - paused;
+    return VT_OK;
+}
+
+static vt_status run_steps(struct loop *loop)
+{
+    struct trainer *t = loop->t;
+    while (t->step < t->data.total_steps) {
+        struct step_result done;
+        VT_TRY(step_run(t, &done));
+        watchdog_kick(t->watchdog);
+        VT_TRY(take_result(loop, &done));
+        VT_TRY(between_steps(loop, done.stop));
+        if (done.stop && t->step < t->data.total_steps) {
+            const char *reason = signals_stop_reason();
+            t->failed_together = true;
+            return VT_FAIL(VT_E_STOP, "stopped at step %lld (%s): committed, the same command goes on from here",
+                           (long long)t->step, reason ? reason : "asked by another rank");
+        }
+    }
+    return VT_OK;
+}
+
+vt_status trainer_run(struct trainer *t)
+{
+    struct loop loop = {.t = t, .first_step = t->step};
+    vt_status status;
+    signals_install();
+    const char *dir = t->comm->rank == 0 && t->folder.dir[0] ? t->folder.dir : NULL;
+    VT_TRY_OUT(metrics_open(dir, t->folder.attempt, t->step, &loop.metrics));
+    VT_TRY_OUT(watchdog_start(t->comm, t->config.comm.timeout_s, &t->watchdog));
+    progress_start(&loop.progress, t->step, t->data.total_steps);
+    loop.run_started_ms = loop.interval.started_ms = clock_ms();
+    if (t->step >= t->data.total_steps)
+        log_info("nothing to do: the run is complete at step %lld of %lld", (long long)t->step, (long long)t->data.total_steps);
+    VT_TRY_OUT(run_steps(&loop));
+out:
+    progress_break(&loop.progress);
+    watchdog_stop(&t->watchdog);
+    metrics_close(&loop.metrics);
+    return status;
+}

@@ -1,0 +1,73 @@
+#include "train/memory_plan.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/text.h"
+
+void memory_plan_add(struct memory_plan *plan, const char *what, size_t device, size_t host)
+{
+    VT_CHECK(plan->count < MEMORY_PLAN_LINES);
+    plan->lines[plan->count].what = what;
+    plan->lines[plan->count].device = device;
+    plan->lines[plan->count++].host = host;
+}
+
+size_t memory_plan_device(const struct memory_plan *plan)
+{
+    size_t total = 0;
+    for (int i = 0; i < plan->count; i++)
+        total += plan->lines[i].device;
+    return total;
+}
+
+size_t memory_plan_host(const struct memory_plan *plan)
+{
+    size_t total = 0;
+    for (int i = 0; i < plan->count; i++)
+        total += plan->lines[i].host;
+    return total;
+}
+
+void memory_plan_print(const struct memory_plan *plan, bool shared, int ranks_on_host)
+{
+    char text[512] = "", bytes[32];
+    for (int i = 0; i < plan->count; i++) {
+        text_format_bytes((double)(plan->lines[i].device + plan->lines[i].host), bytes, sizeof bytes);
+        size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, "%s%s %s", i ? ", " : "", plan->lines[i].what, bytes);
+    }
+    char device[32], host[32];
+    size_t device_bytes = memory_plan_device(plan), host_bytes = memory_plan_host(plan);
+    text_format_bytes((double)(shared ? device_bytes + host_bytes : device_bytes), device, sizeof device);
+    text_format_bytes((double)host_bytes, host, sizeof host);
+    const char *each = ranks_on_host > 1 ? " per rank" : "";
+    if (shared)
+        log_info("memory     %s%s: %s", device, each, text);
+    else
+        log_info("memory     %s on the device and %s pinned%s: %s", device, host, each, text);
+}
+
+vt_status memory_plan_check_host(const struct memory_plan *plan, bool shared, int ranks_on_host)
+{
+    double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    size_t mine = memory_plan_host(plan) + (shared ? memory_plan_device(plan) : 0);
+    double need = (double)mine * ranks_on_host;
+    if (need <= 0.95 * memory)
+        return VT_OK;
+    int largest = 0;
+    for (int i = 1; i < plan->count; i++)
+        if (plan->lines[i].device + plan->lines[i].host > plan->lines[largest].device + plan->lines[largest].host)
+            largest = i;
+    char needed[32], there[32], part[32];
+    text_format_bytes(need, needed, sizeof needed);
+    text_format_bytes(memory, there, sizeof there);
+    text_format_bytes((double)(plan->lines[largest].device + plan->lines[largest].host), part, sizeof part);
+    return VT_FAIL(VT_E_MEMORY,
+                   "the plan needs %s on this host (%d ranks), which has %s; the largest part is %s with %s: lower "
+                   "compute.micro_batch, eval.batch or the model",
+                   needed, ranks_on_host, there, plan->lines[largest].what, part);
+}

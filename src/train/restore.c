@@ -1,0 +1,156 @@
+/* Checkpoints of a run: what goes in, what comes back, and the evaluation of the weights they hold. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/stage.h"
+#include "checkpoint/checkpoint.h"
+#include "convert/import.h"
+#include "convert/timm_config.h"
+#include "train/trainer.h"
+#include "train/version.h"
+
+/* The files of a checkpoint as views of the host images. Returns their number. */
+static int checkpoint_files(struct trainer *t, struct checkpoint_file files[4])
+{
+    static const struct {
+        const char *name, *prefix;
+    } layout[4] = {[WEIGHTS_PARAMS] = {"model.safetensors", ""},
+                   [WEIGHTS_M] = {"optimizer.safetensors", "m."},
+                   [WEIGHTS_V] = {"optimizer.safetensors", "v."},
+                   [WEIGHTS_EMA] = {"ema.safetensors", ""}};
+    int count = 0;
+    for (int i = 0; i < 4; i++)
+        if (t->weights.host[i])
+            files[count++] = (struct checkpoint_file){layout[i].name, layout[i].prefix, &t->table, t->weights.host[i]};
+    return count;
+}
+
+static char *copy_text(const char *text)
+{
+    char *copy = strdup(text);
+    VT_CHECK(copy);
+    return copy;
+}
+
+static void describe_state(struct trainer *t, struct checkpoint_state *state)
+{
+    char transform[CONFIG_TEXT_BYTES];
+    augment_format(&t->data.eval_transform, transform, sizeof transform);
+    *state = (struct checkpoint_state){
+        .step = t->step,
+        .position = t->position,
+        .update = t->step,
+        .seed = (uint64_t)t->config.run.seed,
+        .data_seed = t->data.data_seed,
+        .batch = t->config.data.batch,
+        .attempt = t->folder.attempt,
+        .world_size = t->comm->size,
+        .config_yaml = run_config_to_text(&t->config),
+        .model_config_json = NULL,
+        .dataset_fingerprint = t->data.train.fingerprint,
+        .dataset_uri = copy_text(t->config.data.train),
+        .eval_transform = copy_text(transform),
+        .channels = t->data.model.channels,
+        .image_size = t->data.model.image_size,
+        .best_metric = t->best_metric,
+        .best_step = t->best_step,
+        .skipped_steps = t->skipped_before,
+        .version = copy_text(version_line()),
+    };
+    memcpy(state->mean, t->data.model.mean, sizeof state->mean);
+    memcpy(state->std, t->data.model.std, sizeof state->std);
+    const struct dataset *dataset = t->data.train.dataset;
+    state->class_count = dataset ? t->data.train.classes : 0;
+    state->class_names = calloc((size_t)state->class_count + 1, sizeof *state->class_names);
+    VT_CHECK(state->class_names);
+    for (int k = 0; k < state->class_count; k++)
+        state->class_names[k] = copy_text(dataset_class_name(dataset, k));
+}
+
+vt_status trainer_save(struct trainer *t, bool is_best)
+{
+    struct checkpoint_file files[4];
+    struct checkpoint_state state;
+    struct checkpoint_store_desc store = {
+        .dir = t->folder.checkpoints, .keep = t->config.checkpoint.keep, .attempt = t->folder.attempt};
+    enum stage previous = stage_enter(STAGE_CHECKPOINT);
+    vt_status status = comm_agree(t->comm, weights_download(&t->weights));
+    if (status == VT_OK) {
+        int count = checkpoint_files(t, files);
+        describe_state(t, &state);
+        status = checkpoint_save(&store, t->comm, &state, files, count, is_best);
+        checkpoint_state_close(&state);
+    }
+    stage_enter(previous);
+    return status;
+}
+
+/* The run must go on as the same run: same config where it matters, same data. */
+static vt_status check_same_run(const struct trainer *t, const char *path, const struct checkpoint_state *state)
+{
+    struct run_config before;
+    VT_TRY(run_config_from_text(state->config_yaml, path, NULL, 0, &before));
+    VT_TRY(run_config_check_resume(&before, &t->config));
+    if (state->dataset_fingerprint != t->data.train.fingerprint)
+        return VT_FAIL(VT_E_USAGE, "data.train: %s has fingerprint %016llx, but %s was trained on %016llx: the data changed",
+                       t->config.data.train, (unsigned long long)t->data.train.fingerprint, path,
+                       (unsigned long long)state->dataset_fingerprint);
+    return VT_OK;
+}
+
+static vt_status load_run(struct trainer *t, const char *path)
+{
+    struct checkpoint_state state = {0};
+    struct checkpoint_file files[4];
+    vt_status status;
+    VT_TRY_OUT(checkpoint_read_state(path, &state));
+    VT_TRY_OUT(check_same_run(t, path, &state));
+    VT_TRY_OUT(checkpoint_read_files(path, files, checkpoint_files(t, files)));
+    VT_TRY_OUT(weights_upload(&t->weights));
+    t->step = state.step;
+    t->position = state.position;
+    t->best_metric = state.best_metric;
+    t->best_step = state.best_step;
+    t->skipped_before = state.skipped_steps;
+    log_info("resumed    from %s: step %lld, attempt %d", path, (long long)t->step, t->folder.attempt);
+out:
+    checkpoint_state_close(&state);
+    return status;
+}
+
+/* A new run: weights by their initialisation, or from model.init_from (fine-tuning); the EMA starts at the weights. */
+static vt_status start_new(struct trainer *t)
+{
+    float *params = t->weights.host[WEIGHTS_PARAMS], *ema = t->weights.host[WEIGHTS_EMA];
+    param_table_initialise(&t->table, (uint64_t)t->config.run.seed, params);
+    if (t->config.model.init_from[0])
+        VT_TRY(import_weights(t->config.model.init_from, &t->data.model, &t->table, params));
+    if (ema)
+        memcpy(ema, params, (size_t)t->table.total * sizeof *ema);
+    return weights_upload(&t->weights);
+}
+
+vt_status trainer_restore(struct trainer *t)
+{
+    bool found = false;
+    char path[CONFIG_PATH_BYTES + 128];
+    if (t->folder.dir[0])
+        VT_TRY(checkpoint_find_latest(t->folder.checkpoints, t->comm, &found, path, sizeof path));
+    return comm_agree(t->comm, found ? load_run(t, path) : start_new(t));
+}
+
+vt_status trainer_evaluate(struct trainer *t, struct evaluation *out)
+{
+    bool ema = t->config.eval.ema && t->weights.device.ema;
+    struct vit_weights weights = ema ? weights_ema_view(&t->weights) : weights_view(&t->weights);
+    struct evaluate_desc desc = {.source = &t->data.val,
+                                 .transform = &t->data.eval_transform,
+                                 .batch = t->config.eval.batch ? t->config.eval.batch : t->config.data.batch,
+                                 .threads = t->threads_loader,
+                                 .seed = t->data.data_seed};
+    return evaluate_run(&t->evaluator, t->comm, &weights, &desc, out);
+}

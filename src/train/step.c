@@ -1,0 +1,133 @@
+/* One optimizer step, top to bottom: the life of a batch from the loader to the weight update. Everything enqueues; the
+ * step's scalars are read one step late, so the host never waits for the device inside it. */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/stage.h"
+#include "input/deal.h"
+#include "train/signals.h"
+#include "train/trainer.h"
+
+vt_status step_start_input(struct trainer *t)
+{
+    const struct resolved *data = &t->data;
+    struct loader_desc desc = {.split = data->train.split,
+                               .order = data->order,
+                               .synthetic_samples = data->train.samples,
+                               .synthetic_classes = data->train.classes,
+                               .augment = data->transform,
+                               .image_size = data->model.image_size,
+                               .channels = data->model.channels,
+                               .rank = t->comm->rank,
+                               .ranks = t->comm->size,
+                               .batch = t->config.data.batch,
+                               .first_step = t->step,
+                               .first_position = t->position,
+                               .steps = data->total_steps - t->step,
+                               .threads = t->threads_loader,
+                               .seed = data->data_seed,
+                               .substitute_bad = true,
+                               .bad_limit = t->config.data.bad_limit};
+    return loader_open(&desc, t->ring.slots, BATCH_SLOTS, &t->loader);
+}
+
+/* Milliseconds since *mark, which moves to now. */
+static double lap(double *mark)
+{
+    double now = clock_ms(), passed = now - *mark;
+    *mark = now;
+    return passed;
+}
+
+/* Forward, loss and backward of one microbatch. The last one of the step starts the all-reduces from inside backward. */
+static vt_status run_micro(struct trainer *t, int micro, bool last, struct step_times *times)
+{
+    double mark = clock_ms();
+    struct slot *slot;
+    struct vit_batch batch;
+    struct vit_weights weights = weights_view(&t->weights);
+
+    stage_enter(STAGE_DATA_WAIT);
+    VT_TRY(loader_next(t->loader, &slot));
+    VT_CHECK(slot->micro == micro && slot->micro_count == t->micro_count);
+    times->data_wait += lap(&mark);
+    times->read += slot->read_ms;
+    times->decode += slot->decode_ms;
+    times->augment += slot->augment_ms;
+
+    stage_enter(STAGE_COPY);
+    batch_upload(&t->ring, slot, &batch);
+    VT_TRY(batch_recycle(&t->ring, t->loader, t->be->host_memory));
+    times->copy += lap(&mark);
+
+    stage_enter(STAGE_FORWARD);
+    vit_forward(t->vit, &weights, &batch);
+    vit_loss(t->vit, &batch, 1.0f / (float)t->config.data.batch, NULL, t->scalars);
+    times->forward += lap(&mark);
+
+    stage_enter(STAGE_BACKWARD);
+    if (last)
+        bucket_begin(t->buckets);
+    vit_backward(t->vit, &weights, &batch, t->weights.device.grads, micro > 0, last ? bucket_grad_ready : NULL, t->buckets);
+    batch_consumed(&t->ring);
+    times->backward += lap(&mark);
+    return VT_OK;
+}
+
+/* Read the pending step's scalars and make them global; learn whether any rank wants to stop. */
+static vt_status collect(struct trainer *t, bool stop, struct step_result *done)
+{
+    *done = t->pending;
+    t->pending = (struct step_result){0};
+    if (done->step) {
+        int which = (int)(done->step % 2);
+        VT_TRY(t->be->event_wait(t->be, t->scalars_ready[which]));
+        const struct step_scalars *scalars = &t->host_scalars[which];
+        done->loss_sum = scalars->loss_sum;
+        done->weight_sum = scalars->weight_sum;
+        done->grad_norm = scalars->grad_norm;
+        done->nonfinite = scalars->nonfinite;
+        done->skipped = scalars->skipped;
+    }
+    double sums[3] = {done->loss_sum, done->weight_sum, stop};
+    VT_TRY(t->comm->all_reduce(t->comm, sums, 3, DTYPE_F64, REDUCE_SUM));
+    done->loss_sum = sums[0];
+    done->weight_sum = sums[1];
+    done->stop = sums[2] > 0;
+    return VT_OK;
+}
+
+vt_status step_run(struct trainer *t, struct step_result *done)
+{
+    double started = clock_ms(), mark;
+    struct step_result now = {.step = t->step + 1, .lr = schedule_lr(&t->data.schedule, t->step)};
+    struct step_times *times = &now.times;
+
+    stage_set_step(now.step);
+    t->be->nn.scalars_reset(t->be, t->scalars);
+    for (int micro = 0; micro < t->micro_count; micro++)
+        VT_TRY(run_micro(t, micro, micro == t->micro_count - 1, times));
+
+    stage_enter(STAGE_COMM_WAIT);
+    times->busy = clock_ms() - started - times->data_wait;
+    VT_TRY(bucket_finish(t->buckets, &now.buckets));
+    times->comm_exposed = now.buckets.exposed_ms;
+
+    stage_enter(STAGE_OPTIMIZER);
+    mark = clock_ms();
+    optimizer_step(t->optimizer, &t->weights.device, now.lr, now.step, t->scalars);
+    int which = (int)(now.step % 2);
+    t->be->download(t->be, STREAM_COMPUTE, &t->host_scalars[which], t->scalars, sizeof *t->scalars);
+    t->be->event_record(t->be, STREAM_COMPUTE, t->scalars_ready[which]);
+    times->optimizer = lap(&mark);
+
+    stage_enter(STAGE_COMM_WAIT);
+    VT_TRY(collect(t, signals_stop_requested(t->stop_file), done));
+    times->step = clock_ms() - started;
+    t->pending = now;
+    t->step++;
+    t->position += (uint64_t)t->config.data.batch;
+    stage_enter(STAGE_IDLE);
+    return VT_OK;
+}
+
+vt_status step_drain(struct trainer *t, struct step_result *done) { return collect(t, false, done); }

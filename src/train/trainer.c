@@ -1,0 +1,260 @@
+#include "train/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/stage.h"
+#include "base/text.h"
+#include "input/deal.h"
+
+/* Bytes of the residual stream a microbatch may have on a CPU: a few times this is a block's working set, which should stay
+ * in the second-level cache and the rank's share of the third (docs/speed.md). */
+enum { CPU_STREAM_BYTES = 1 << 20 };
+
+static vt_status open_backend(const struct run_config *config, struct comm *comm, struct backend **be)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int share = (int)(cores / comm->local_size);
+    struct backend_desc desc = {.threads = config->compute.threads ? config->compute.threads : share > 1 ? share : 1};
+    if (config->compute.device == CONFIG_DEVICE_REF)
+        return backend_ref_open(&desc, be);
+    return backend_cpu_open(&desc, be);
+}
+
+static void choose_dtypes(struct trainer *t)
+{
+    bool bf16 = t->config.compute.dtype == CONFIG_DTYPE_BF16 ||
+                (t->config.compute.dtype == CONFIG_DTYPE_AUTO && t->be->bf16_native);
+    t->dtype = bf16 ? DTYPE_BF16 : DTYPE_F32;
+    t->dtype_stream = DTYPE_F32;
+}
+
+/* Rows of a microbatch: as many as the cache likes, then evened out so that the last one is not mostly padding. */
+static void choose_micro_batch(struct trainer *t)
+{
+    int64_t rows = deal_capacity(t->config.data.batch, t->comm->size);
+    int64_t wanted = t->config.compute.micro_batch;
+    if (!wanted) {
+        int64_t stream = (int64_t)vit_tokens(&t->data.model) * t->data.model.width * (int64_t)sizeof(float);
+        wanted = CPU_STREAM_BYTES / stream;
+        wanted = wanted < 1 ? 1 : wanted;
+    }
+    int64_t count = (rows + wanted - 1) / wanted;
+    t->micro_rows = (int)(t->config.compute.micro_batch ? wanted : (rows + count - 1) / count);
+    t->micro_count = (int)((rows + t->micro_rows - 1) / t->micro_rows);
+}
+
+static int choose_loader_threads(const struct trainer *t)
+{
+    if (t->config.data.threads)
+        return t->config.data.threads;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long share = cores / t->comm->local_size;
+    return share < 1 ? 1 : share > 8 ? 8 : (int)share;
+}
+
+static vt_status plan_replicas(struct trainer *t)
+{
+    const struct run_config *config = &t->config;
+    enum loss_kind loss = config->loss.name == CONFIG_LOSS_SOFTMAX ? LOSS_SOFTMAX : LOSS_SIGMOID;
+    const char *missing = ops_missing(t->be);
+    if (missing)
+        return VT_FAIL(VT_E_UNSUPPORTED, "backend %s has no %s", t->be->name, missing);
+    struct vit_desc vit = {.config = t->data.model,
+                           .params = &t->table,
+                           .batch = t->micro_rows,
+                           .dtype = t->dtype,
+                           .dtype_stream = t->dtype_stream,
+                           .training = true,
+                           .seed = (uint64_t)config->run.seed,
+                           .loss = loss,
+                           .smoothing = (float)config->loss.smoothing,
+                           .labels = 1};
+    VT_TRY(vit_open(&vit, t->be, &t->vit));
+    t->has_evaluator = t->data.val.samples > 0;
+    if (!t->has_evaluator)
+        return VT_OK;
+    struct evaluator_desc evaluator = {.model = t->data.model,
+                                       .params = &t->table,
+                                       .rows = t->micro_rows,
+                                       .dtype = t->dtype,
+                                       .dtype_stream = t->dtype_stream,
+                                       .loss = loss};
+    return evaluator_open(&t->evaluator, t->be, &evaluator);
+}
+
+static struct weights_desc weights_of(const struct trainer *t)
+{
+    return (struct weights_desc){.table = &t->table,
+                                 .dtype = t->dtype,
+                                 .training = true,
+                                 .optimizer = t->config.optim.name == CONFIG_OPTIM_ADAMW ? OPTIMIZER_ADAMW : OPTIMIZER_SGD,
+                                 .ema = t->config.train.ema > 0};
+}
+
+static void plan_memory(struct trainer *t)
+{
+    size_t device, host;
+    struct weights_desc weights = weights_of(t);
+    struct batch_shape shape = {t->micro_rows, t->data.model.image_size, t->data.model.channels, 1};
+    weights_memory(&weights, t->be->host_memory, &device, &host);
+    memory_plan_add(&t->memory, "weights and optimizer", device, host);
+    memory_plan_add(&t->memory, "activations", vit_memory_plan(t->vit).activations, 0);
+    if (t->has_evaluator)
+        memory_plan_add(&t->memory, "evaluation", vit_memory_plan(t->evaluator.vit).activations, 0);
+    memory_plan_add(&t->memory, "workspace", t->be->workspace_bytes, 0);
+    batch_ring_memory(&shape, &device, &host);
+    int rings = t->has_evaluator ? 2 : 1;
+    memory_plan_add(&t->memory, "input", device * (size_t)rings, host * (size_t)rings);
+}
+
+static vt_status allocate(struct trainer *t)
+{
+    struct batch_shape shape = {t->micro_rows, t->data.model.image_size, t->data.model.channels, 1};
+    struct weights_desc weights = weights_of(t);
+    void *memory;
+    VT_TRY(weights_open(&t->weights, t->be, &weights));
+    VT_TRY(vit_allocate(t->vit));
+    VT_TRY(batch_ring_open(&t->ring, t->be, &shape));
+    if (t->has_evaluator)
+        VT_TRY(evaluator_allocate(&t->evaluator));
+    VT_TRY(t->be->alloc(t->be, MEMORY_DEVICE, sizeof *t->scalars, "step counters", &memory));
+    t->scalars = memory;
+    VT_TRY(t->be->alloc(t->be, MEMORY_HOST, 2 * sizeof *t->host_scalars, "step counters", &memory));
+    t->host_scalars = memory;
+    t->scalars_ready[0] = t->be->event_new(t->be);
+    t->scalars_ready[1] = t->be->event_new(t->be);
+    return t->be->reserve_workspace(t->be);
+}
+
+static vt_status open_optimizer(struct trainer *t)
+{
+    struct optimizer_desc desc;
+    resolve_optimizer(&t->config, t->rules, &desc);
+    desc.table = &t->table;
+    desc.end = t->table.total;
+    return optimizer_open(&desc, t->be, &t->optimizer);
+}
+
+static vt_status open_buckets(struct trainer *t)
+{
+    struct bucket_desc desc = {.table = &t->table,
+                               .bucket_bytes = (int64_t)(t->config.comm.bucket_mb * 1e6),
+                               .wire = t->config.comm.wire == CONFIG_WIRE_BF16 ? DTYPE_BF16 : DTYPE_F32,
+                               .grads = t->weights.device.grads};
+    return bucket_open(&desc, t->comm, t->be, &t->buckets);
+}
+
+static void print_plan(const struct trainer *t)
+{
+    const struct vit_config *m = &t->data.model;
+    const struct run_config *c = &t->config;
+    char params[32], samples[32];
+    text_format_count((double)t->table.parameters, params, sizeof params);
+    text_format_count((double)t->data.train.samples, samples, sizeof samples);
+    log_info("model      %s: %d layers, width %d, %d heads, mlp %d, patch %d, %d px, %d tokens, %s parameters, %.2f GFLOP "
+             "per image and step",
+             c->model.name, m->depth, m->width, m->heads, m->mlp_width, m->patch_size, m->image_size, vit_tokens(m), params,
+             vit_train_flops(m) * 1e-9);
+    log_info("data       %s: %s images, %d classes, %s order", c->data.train, samples, t->data.train.classes,
+             t->data.order.desc.mode == ORDER_FULL ? "full" : "window");
+    log_info("compute    %s, %d rank%s, %s, microbatch %d x %d", t->be->device_name, t->comm->size,
+             t->comm->size == 1 ? "" : "s", dtype_name(t->dtype), t->micro_rows, t->micro_count);
+    memory_plan_print(&t->memory, t->be->host_memory, t->comm->local_size);
+    log_info("run        %lld steps of %d images%s%s", (long long)t->data.total_steps, c->data.batch,
+             t->folder.dir[0] ? ", into " : "", t->folder.dir);
+}
+
+/* Everything that can fail on one rank alone; the caller lets all ranks agree. */
+static vt_status open_rank(struct trainer *t, bool quiet)
+{
+    VT_TRY(resolve_run(&t->config, &t->data));
+    VT_TRY(open_backend(&t->config, t->comm, &t->be));
+    choose_dtypes(t);
+    choose_micro_batch(t);
+    t->threads_loader = choose_loader_threads(t);
+    vit_params(&t->data.model, &t->table);
+    VT_TRY(plan_replicas(t));
+    plan_memory(t);
+    if (!quiet)
+        print_plan(t);
+    VT_TRY(memory_plan_check_host(&t->memory, t->be->host_memory, t->comm->local_size));
+    VT_TRY(allocate(t));
+    return open_optimizer(t);
+}
+
+/* The file asks a running job to stop: one left from before must not stop this one. */
+static vt_status prepare_stop_file(struct trainer *t)
+{
+    if (!t->config.run.stop_file[0])
+        return VT_OK;
+    VT_TRY(path_join(t->stop_file, sizeof t->stop_file, t->folder.dir, t->config.run.stop_file));
+    if (t->comm->rank == 0 && unlink(t->stop_file) == 0)
+        log_info("removed a stop file left over from before: %s", t->stop_file);
+    return t->comm->barrier(t->comm);
+}
+
+vt_status trainer_open(const struct trainer_desc *desc, struct comm *comm, struct trainer **out)
+{
+    vt_status status;
+    struct trainer *t = calloc(1, sizeof *t);
+    VT_CHECK(t);
+    t->config = *desc->config;
+    t->comm = comm;
+    t->best_metric = NAN;
+    t->folder.lock_fd = -1;
+    stage_enter(STAGE_START);
+    if (desc->run_folder)
+        VT_TRY_OUT(run_folder_open(&t->config, comm, &t->folder));
+    if (t->folder.dir[0])
+        VT_TRY_OUT(prepare_stop_file(t));
+    VT_TRY_OUT(comm_agree(comm, open_rank(t, desc->quiet)));
+    VT_TRY_OUT(open_buckets(t));
+    VT_TRY_OUT(trainer_restore(t));
+    if (t->folder.dir[0])
+        VT_TRY_OUT(run_folder_describe(&t->folder, &t->config, comm, t->be->name, t->be->device_name,
+                                       vit_train_flops(&t->data.model)));
+    VT_TRY_OUT(comm_agree(comm, step_start_input(t)));
+    *out = t;
+    return VT_OK;
+out:
+    trainer_close(&t);
+    return status;
+}
+
+void trainer_close(struct trainer **trainer)
+{
+    struct trainer *t = *trainer;
+    if (!t)
+        return;
+    watchdog_stop(&t->watchdog);
+    loader_close(&t->loader);
+    bucket_close(&t->buckets);
+    optimizer_close(&t->optimizer);
+    if (t->be) {
+        struct backend *be = t->be;
+        evaluator_close(&t->evaluator);
+        vit_close(&t->vit);
+        batch_ring_close(&t->ring);
+        weights_close(&t->weights);
+        if (t->scalars)
+            be->release(be, MEMORY_DEVICE, t->scalars);
+        if (t->host_scalars)
+            be->release(be, MEMORY_HOST, t->host_scalars);
+        for (int i = 0; i < 2; i++)
+            if (t->scalars_ready[i])
+                be->event_free(be, t->scalars_ready[i]);
+        be->close(be);
+    }
+    param_table_close(&t->table);
+    resolved_close(&t->data);
+    run_folder_close(&t->folder);
+    free(t);
+    *trainer = NULL;
+}
