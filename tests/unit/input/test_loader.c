@@ -1,7 +1,6 @@
 /* The loader on synthetic data: order, layout, threads, ends. test_loader_dataset.c reads real shards. */
 #include "input/loader.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include "base/philox.h"
@@ -194,11 +193,11 @@ static void the_board_shows_the_threads(void)
     int found = 0;
     ASSERT_OK(loader_open(&desc, slots.slot, 2, &loader));
     ASSERT_OK(loader_next(loader, &slot));
-    for (int tries = 0; tries < 1000 && found < 2; tries++) {
+    for (int tries = 0; tries < 10000 && found < 2; tries++) { /* up to 10 s for threads to come up */
         found = 0;
         for (int i = 0, count = stage_snapshot(views, STAGE_ROWS); i < count; i++)
             found += strncmp(views[i].thread, "loader ", 7) == 0;
-        sched_yield();
+        usleep(found < 2 ? 1000 : 0);
     }
     CU_ASSERT_EQUAL(found, 2);
     loader_close(&loader);
