@@ -6,6 +6,14 @@
 
 static _Thread_local char message[VT_MESSAGE_BYTES];
 
+/* Messages quote names and values from outside: a line break or a terminal's escape code in one must not act. */
+static void keep_on_one_line(char *text)
+{
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+}
+
 vt_status status_fail(vt_status code, const char *format, ...)
 {
     /* Formatted aside first: an argument may be the old message itself. */
@@ -14,6 +22,7 @@ vt_status status_fail(vt_status code, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    keep_on_one_line(text);
     memcpy(message, text, sizeof message);
     return code;
 }
@@ -25,6 +34,7 @@ vt_status status_prefix(vt_status code, const char *format, ...)
     va_start(args, format);
     vsnprintf(prefix, sizeof prefix, format, args);
     va_end(args);
+    keep_on_one_line(prefix);
     memcpy(rest, message, sizeof rest);
     snprintf(message, sizeof message, "%s: %.*s", prefix, (int)(sizeof message - strlen(prefix) - 3), rest);
     return code;

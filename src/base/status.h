@@ -20,7 +20,7 @@ typedef enum vt_status {
 #define VT_MUST_CHECK __attribute__((warn_unused_result))
 #define VT_MESSAGE_BYTES 1024
 
-/* Set this thread's message and return code. Used through VT_FAIL. */
+/* Set this thread's message and return code. Used through VT_FAIL. Control characters in it become '?'. */
 vt_status status_fail(vt_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Put "prefix: " in front of this thread's message; returns code unchanged. For callers that know the place. */
 vt_status status_prefix(vt_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));

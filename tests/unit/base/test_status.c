@@ -43,6 +43,14 @@ static void message_may_quote_itself_and_be_prefixed(void)
     CU_ASSERT(strlen(status_message()) < VT_MESSAGE_BYTES);
 }
 
+static void one_line(void)
+{
+    status_fail(VT_E_IO, "%s: bad\tname", "a\nb\x1b[31m");
+    CU_ASSERT_STRING_EQUAL(status_message(), "a?b?[31m: bad?name");
+    status_prefix(VT_E_IO, "%s", "x\r\xc3\xa9");
+    CU_ASSERT_STRING_EQUAL(status_message(), "x?\xc3\xa9: a?b?[31m: bad?name");
+}
+
 static void *fail_elsewhere(void *argument)
 {
     status_fail(VT_E_IO, "other thread");
@@ -69,6 +77,7 @@ static void exit_codes(void)
 static const struct test_case cases[] = {
     {"relay", relay},
     {"quote and prefix", message_may_quote_itself_and_be_prefixed},
+    {"one line", one_line},
     {"per thread", message_is_per_thread},
     {"exit codes", exit_codes},
 };
