@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/stage.h"
 #include "comm/bucket.h"
+#include "comm/thread.h"
 
 struct bucket_set {
     struct bucket_desc desc;
@@ -136,7 +137,7 @@ static vt_status open_buffers(struct bucket_set *set)
 
 static vt_status start_thread(struct bucket_set *set)
 {
-    int code = pthread_create(&set->thread, NULL, bucket_loop, set);
+    int code = comm_thread_start(&set->thread, bucket_loop, set);
     if (code != 0)
         return VT_FAIL(VT_E_MEMORY, "cannot start the communication thread: %s", strerror(code));
     set->thread_runs = true;

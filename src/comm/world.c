@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "comm/self.h"
+#include "comm/thread.h"
 
 enum { ABORT_GRACE_S = 5 };
 
@@ -63,7 +64,7 @@ _Noreturn void world_abort(struct comm *comm, int exit_code, const char *message
     code = exit_code;
     if (comm && strcmp(comm->name, "mpi") == 0) {
         pthread_t thread;
-        if (pthread_create(&thread, NULL, exit_later, &code) == 0)
+        if (comm_thread_start(&thread, exit_later, &code) == 0)
             pthread_detach(thread);
         comm_mpi_abort(exit_code);
     }
