@@ -167,8 +167,9 @@ static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
     struct loader *loader = worker->loader;
-    char name[24];
+    char name[16]; /* what pthread_setname_np takes */
     snprintf(name, sizeof name, "loader %d", worker->index);
+    pthread_setname_np(pthread_self(), name);
     stage_register(name);
     pthread_mutex_lock(&loader->mutex);
     while (!loader->stopping) {

@@ -88,6 +88,24 @@ static void pixels_depend_on_position_alone(void)
     }
 }
 
+/* Started in the middle, and cut into other batches: the same rows at the same positions. */
+static void a_resumed_run_continues_the_stream(void)
+{
+    static uint64_t expected[ROWS_MOST], found[ROWS_MOST];
+    struct loader_desc desc = make_desc(ORDER_WINDOW, 37);
+    memset(expected, 0, sizeof expected);
+    memset(found, 0, sizeof found);
+    CU_ASSERT_EQUAL(run_rank(&desc, 2, 8, expected), 160);
+    desc.batch = 10;
+    desc.steps = 5;
+    CU_ASSERT_EQUAL(run_rank(&desc, 2, 8, found), 50);
+    desc.first_position = 50;
+    desc.first_step = 5;
+    desc.batch = 22;
+    CU_ASSERT_EQUAL(run_rank(&desc, 2, 8, found + 50), 110);
+    CU_ASSERT_EQUAL(memcmp(expected, found, sizeof found), 0);
+}
+
 /* Exact mode: the slices of L lanes are the same sets, in whole lanes, whatever the rank count. */
 static void lanes_keep_their_rows_at_any_rank_count(void)
 {
@@ -265,6 +283,7 @@ static void a_transform_that_does_not_fit_is_refused(void)
 
 static const struct test_case CASES[] = {
     {"same rows for any threads, ranks, microbatch", pixels_depend_on_position_alone},
+    {"resume and another batch size", a_resumed_run_continues_the_stream},
     {"lanes are the same at any rank count", lanes_keep_their_rows_at_any_rank_count},
     {"every sample once per epoch", an_epoch_has_every_sample_once},
     {"evaluation is exact", evaluation_sees_every_sample_once},

@@ -180,6 +180,32 @@ static void evaluation_fails_at_the_first_bad_sample(void)
     }
 }
 
+static void labels_may_be_none_or_several(void)
+{
+    enum toy_damage damage[SAMPLES] = {[4] = TOY_UNLABELLED, [9] = TOY_TWO_LABELS, [13] = TOY_TWO_LABELS};
+    struct toy toy = toy_new(SAMPLES, damage);
+    struct loader_desc desc = make_desc(&toy, "squash");
+    struct slots slots = slots_new(2, 10, 2, TOY_SIDE, 1);
+    struct loader *loader;
+    struct slot *slot;
+    desc.order = test_order(ORDER_SEQUENTIAL, SAMPLES);
+    ASSERT_OK(loader_open(&desc, slots.slot, 2, &loader));
+    ASSERT_OK(loader_next(loader, &slot));
+    const int32_t expected[3][2] = {{0, -1}, {-1, -1}, {0, 2}};
+    for (int i = 0; i < 3; i++) {
+        int row = i == 0 ? 3 : i == 1 ? 4 : 9;
+        for (int label = 0; label < 2; label++) {
+            CU_ASSERT_EQUAL(slot->label_id[2 * row + label], expected[i][label]);
+            CU_ASSERT_EQUAL(slot->label_weight[2 * row + label], expected[i][label] < 0 ? 0.0f : 1.0f);
+        }
+    }
+    loader_close(&loader);
+    slots_free(&slots);
+    ASSERT_FAILS(run(&desc, NULL, NULL, NULL), VT_E_LIMIT, "sample 9 (key 000009), offset");
+    CU_ASSERT_PTR_NOT_NULL(strstr(status_message(), "has 2 labels, expected at most 1"));
+    toy_free(&toy);
+}
+
 static void a_broken_shard_is_an_error_not_a_bad_sample(void)
 {
     struct toy toy = toy_new(SAMPLES, NULL);
@@ -201,6 +227,7 @@ static const struct test_case CASES[] = {
     {"bad limit", too_many_bad_samples_stop_the_run},
     {"nothing good", nothing_good_is_an_error},
     {"evaluation never substitutes", evaluation_fails_at_the_first_bad_sample},
+    {"no label, several labels", labels_may_be_none_or_several},
     {"broken shard", a_broken_shard_is_an_error_not_a_bad_sample},
 };
 TEST_MAIN("input/loader on shards", CASES)

@@ -25,7 +25,8 @@ enum toy_damage {
     TOY_BAD_IMAGE,  /* crc32c is right, the bytes are no image */
     TOY_BAD_SIZE,   /* the index says another width than the image has */
     TOY_MARKED_BAD, /* flagged in the index */
-    TOY_TWO_LABELS
+    TOY_UNLABELLED,
+    TOY_TWO_LABELS  /* a second one: class 2 */
 };
 
 struct toy {
@@ -52,11 +53,15 @@ static inline void toy_add(int sample, enum toy_damage damage, struct tar_writer
     if (damage == TOY_BAD_IMAGE)
         memset(bytes, 'x', 3);
     struct shard_row row = {.bytes = (uint32_t)size, .width = damage == TOY_BAD_SIZE ? TOY_SIDE + 1 : TOY_SIDE,
-                            .height = TOY_SIDE, .codec = CODEC_PNM, .label = sample % 3, .key = name,
+                            .height = TOY_SIDE, .codec = CODEC_PNM, .label = damage == TOY_UNLABELLED ? -1 : sample % 3, .key = name,
                             .flags = SAMPLE_GREY | (damage == TOY_MARKED_BAD ? SAMPLE_BAD : 0),
                             .crc32c = crc32c(0, bytes, size) ^ (damage == TOY_BAD_CRC)};
     ASSERT_OK(tar_write(tar, name, bytes, size, &row.offset));
     ASSERT_OK(shard_index_append(index, &row));
+    if (damage == TOY_TWO_LABELS) {
+        index->labels[index->label_total++] = 2;
+        index->label_count[index->samples - 1] = 2;
+    }
     free(bytes);
 }
 
