@@ -59,6 +59,9 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t size)
 
 #else
 
-uint32_t crc32c(uint32_t crc, const void *bytes, size_t size) { return crc32c_portable(crc, bytes, size); }
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t size)
+{
+    return crc32c_portable(crc, bytes, size);
+}
 
 #endif

@@ -8,8 +8,8 @@
 
 #include "base/status.h"
 
-/* Whole file into *bytes (malloc'ed, caller frees), with a NUL after the last byte; *size does not count it. A file larger
- * than max_bytes is VT_E_LIMIT. */
+/* Whole file into *bytes (malloc'ed, caller frees), with a NUL after the last byte; *size does not count it. A file
+ * larger than max_bytes is VT_E_LIMIT. */
 VT_MUST_CHECK vt_status file_read(const char *path, size_t max_bytes, char **bytes, size_t *size);
 /* Readers see the old file or the new one, also after a power cut: temporary beside it, fsync, rename, fsync of the
  * folder. The temporary's name carries the process id; it is removed on failure. */

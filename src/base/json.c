@@ -9,8 +9,14 @@
 #include <string.h>
 
 /* struct json is never defined: its pointers are json_t pointers under another name. */
-static json_t *theirs(const struct json *json) { return (json_t *)json; }
-static struct json *ours(json_t *json) { return (struct json *)json; }
+static json_t *theirs(const struct json *json)
+{
+    return (json_t *)json;
+}
+static struct json *ours(json_t *json)
+{
+    return (struct json *)json;
+}
 
 struct json *json_new_object(void)
 {
@@ -49,7 +55,10 @@ static json_t *make_string(const char *value)
     return string;
 }
 
-static json_t *make_double(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+static json_t *make_double(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
 
 static void put(struct json *object, const char *key, json_t *value)
 {
@@ -62,12 +71,30 @@ static void put(struct json *object, const char *key, json_t *value)
     json_decref(value);
 }
 
-void json_set_string(struct json *object, const char *key, const char *value) { put(object, key, make_string(value)); }
-void json_set_int(struct json *object, const char *key, int64_t value) { put(object, key, json_integer(value)); }
-void json_set_double(struct json *object, const char *key, double value) { put(object, key, make_double(value)); }
-void json_set_bool(struct json *object, const char *key, bool value) { put(object, key, json_boolean(value)); }
-void json_set_null(struct json *object, const char *key) { put(object, key, json_null()); }
-void json_set(struct json *object, const char *key, struct json *child) { put(object, key, theirs(child)); }
+void json_set_string(struct json *object, const char *key, const char *value)
+{
+    put(object, key, make_string(value));
+}
+void json_set_int(struct json *object, const char *key, int64_t value)
+{
+    put(object, key, json_integer(value));
+}
+void json_set_double(struct json *object, const char *key, double value)
+{
+    put(object, key, make_double(value));
+}
+void json_set_bool(struct json *object, const char *key, bool value)
+{
+    put(object, key, json_boolean(value));
+}
+void json_set_null(struct json *object, const char *key)
+{
+    put(object, key, json_null());
+}
+void json_set(struct json *object, const char *key, struct json *child)
+{
+    put(object, key, theirs(child));
+}
 
 static void append(struct json *array, json_t *value)
 {
@@ -75,17 +102,30 @@ static void append(struct json *array, json_t *value)
     VT_CHECK(json_array_append_new(theirs(array), value) == 0);
 }
 
-void json_add_string(struct json *array, const char *value) { append(array, make_string(value)); }
-void json_add_int(struct json *array, int64_t value) { append(array, json_integer(value)); }
-void json_add_double(struct json *array, double value) { append(array, make_double(value)); }
-void json_add(struct json *array, struct json *child) { append(array, theirs(child)); }
+void json_add_string(struct json *array, const char *value)
+{
+    append(array, make_string(value));
+}
+void json_add_int(struct json *array, int64_t value)
+{
+    append(array, json_integer(value));
+}
+void json_add_double(struct json *array, double value)
+{
+    append(array, make_double(value));
+}
+void json_add(struct json *array, struct json *child)
+{
+    append(array, theirs(child));
+}
 
 vt_status json_parse(const char *text, size_t size, const char *name, struct json **out)
 {
     json_error_t error;
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!root)
-        return VT_FAIL(VT_E_FORMAT, "%s:%d: not valid JSON: %s (column %d)", name, error.line, error.text, error.column);
+        return VT_FAIL(VT_E_FORMAT, "%s:%d: not valid JSON: %s (column %d)", name, error.line, error.text,
+                       error.column);
     *out = ours(root);
     return VT_OK;
 }
@@ -103,14 +143,21 @@ vt_status json_parse_file(const char *path, size_t max_bytes, struct json **out)
 enum json_kind json_kind(const struct json *json)
 {
     switch (json_typeof(theirs(json))) {
-    case JSON_OBJECT: return JSON_KIND_OBJECT;
-    case JSON_ARRAY: return JSON_KIND_ARRAY;
-    case JSON_STRING: return JSON_KIND_STRING;
-    case JSON_INTEGER: return JSON_KIND_INT;
-    case JSON_REAL: return JSON_KIND_DOUBLE;
+    case JSON_OBJECT:
+        return JSON_KIND_OBJECT;
+    case JSON_ARRAY:
+        return JSON_KIND_ARRAY;
+    case JSON_STRING:
+        return JSON_KIND_STRING;
+    case JSON_INTEGER:
+        return JSON_KIND_INT;
+    case JSON_REAL:
+        return JSON_KIND_DOUBLE;
     case JSON_TRUE:
-    case JSON_FALSE: return JSON_KIND_BOOL;
-    case JSON_NULL: break;
+    case JSON_FALSE:
+        return JSON_KIND_BOOL;
+    case JSON_NULL:
+        break;
     }
     return JSON_KIND_NULL;
 }
@@ -136,8 +183,8 @@ double json_double_of(const struct json *json)
 
 static const char *kind_name(const json_t *value)
 {
-    static const char *const names[] = {"an object", "an array", "a string", "an integer", "a number", "true or false",
-                                        "null"};
+    static const char *const names[] = {"an object", "an array",      "a string", "an integer",
+                                        "a number",  "true or false", "null"};
     return value ? names[json_kind(ours((json_t *)value))] : "nothing";
 }
 
@@ -225,7 +272,10 @@ size_t json_count(const struct json *json)
     return json_is_array(theirs(json)) ? json_array_size(theirs(json)) : json_object_size(theirs(json));
 }
 
-const struct json *json_at(const struct json *array, size_t i) { return ours(json_array_get(theirs(array), i)); }
+const struct json *json_at(const struct json *array, size_t i)
+{
+    return ours(json_array_get(theirs(array), i));
+}
 
 vt_status json_at_int(const struct json *array, const char *where, size_t i, int64_t *out)
 {

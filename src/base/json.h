@@ -1,6 +1,6 @@
-/* JSON: the one wrapper over jansson (json.c is its only home). A `struct json` is one value. Building owns: a child set
- * into a parent belongs to it. Reading borrows: children live as long as their root. Objects keep the order of their keys.
- * Building never fails for the caller (out of memory aborts). Not thread-safe per value. */
+/* JSON: the one wrapper over jansson (json.c is its only home). A `struct json` is one value. Building owns: a child
+ * set into a parent belongs to it. Reading borrows: children live as long as their root. Objects keep the order of
+ * their keys. Building never fails for the caller (out of memory aborts). Not thread-safe per value. */
 #ifndef VT_BASE_JSON_H
 #define VT_BASE_JSON_H
 
@@ -40,13 +40,20 @@ char *json_to_pretty_text(const struct json *json);
 /* Compact, with a newline: one JSONL line. VT_E_IO naming `name`. */
 VT_MUST_CHECK vt_status json_write_line(const struct json *json, FILE *out, const char *name);
 
-/* Parse one value (any kind); `name` stands in messages as "name:line: ...". Duplicate keys and trailing text are refused.
- * The result is the caller's to json_free. */
+/* Parse one value (any kind); `name` stands in messages as "name:line: ...". Duplicate keys and trailing text are
+ * refused. The result is the caller's to json_free. */
 VT_MUST_CHECK vt_status json_parse(const char *text, size_t size, const char *name, struct json **out);
 VT_MUST_CHECK vt_status json_parse_file(const char *path, size_t max_bytes, struct json **out);
 
-enum json_kind { JSON_KIND_OBJECT, JSON_KIND_ARRAY, JSON_KIND_STRING, JSON_KIND_INT, JSON_KIND_DOUBLE, JSON_KIND_BOOL,
-                 JSON_KIND_NULL };
+enum json_kind {
+    JSON_KIND_OBJECT,
+    JSON_KIND_ARRAY,
+    JSON_KIND_STRING,
+    JSON_KIND_INT,
+    JSON_KIND_DOUBLE,
+    JSON_KIND_BOOL,
+    JSON_KIND_NULL
+};
 enum json_kind json_kind(const struct json *json);
 
 /* A bare value of known kind; another kind aborts. json_int_of takes a bool too (0 or 1), json_double_of an int. */
@@ -54,14 +61,18 @@ const char *json_string_of(const struct json *json);
 int64_t json_int_of(const struct json *json);
 double json_double_of(const struct json *json);
 
-/* Members of an object. `where` is the path of the object for messages ("config.json: pretrained_cfg"): a missing key or
- * another type is VT_E_FORMAT "where.key: expected an integer, found a string". Strings are borrowed. */
-VT_MUST_CHECK vt_status json_get_string(const struct json *object, const char *where, const char *key, const char **out);
+/* Members of an object. `where` is the path of the object for messages ("config.json: pretrained_cfg"): a missing key
+ * or another type is VT_E_FORMAT "where.key: expected an integer, found a string". Strings are borrowed. */
+VT_MUST_CHECK vt_status json_get_string(const struct json *object, const char *where, const char *key,
+                                        const char **out);
 VT_MUST_CHECK vt_status json_get_int(const struct json *object, const char *where, const char *key, int64_t *out);
-VT_MUST_CHECK vt_status json_get_double(const struct json *object, const char *where, const char *key, double *out); /* int too */
+VT_MUST_CHECK vt_status json_get_double(const struct json *object, const char *where, const char *key,
+                                        double *out); /* int too */
 VT_MUST_CHECK vt_status json_get_bool(const struct json *object, const char *where, const char *key, bool *out);
-VT_MUST_CHECK vt_status json_get_object(const struct json *object, const char *where, const char *key, const struct json **out);
-VT_MUST_CHECK vt_status json_get_array(const struct json *object, const char *where, const char *key, const struct json **out);
+VT_MUST_CHECK vt_status json_get_object(const struct json *object, const char *where, const char *key,
+                                        const struct json **out);
+VT_MUST_CHECK vt_status json_get_array(const struct json *object, const char *where, const char *key,
+                                       const struct json **out);
 /* NULL when the key is absent or `object` is no object. */
 const struct json *json_find(const struct json *object, const char *key);
 

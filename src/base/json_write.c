@@ -1,5 +1,5 @@
-/* JSON values as text. jansson's own writer prints doubles with a fixed number of digits (0.1 as 0.10000000000000001); ours
- * prints the shortest form that reads back equal. Works through json.h alone. */
+/* JSON values as text. jansson's own writer prints doubles with a fixed number of digits (0.1 as 0.10000000000000001);
+ * ours prints the shortest form that reads back equal. Works through json.h alone. */
 #include "base/check.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -85,13 +85,27 @@ static void write_array(const struct json *json, int indent, FILE *out)
 static void write_value(const struct json *json, int indent, FILE *out)
 {
     switch (json_kind(json)) {
-    case JSON_KIND_OBJECT: write_object(json, indent, out); break;
-    case JSON_KIND_ARRAY: write_array(json, indent, out); break;
-    case JSON_KIND_STRING: write_string(json_string_of(json), out); break;
-    case JSON_KIND_INT: fprintf(out, "%lld", (long long)json_int_of(json)); break;
-    case JSON_KIND_DOUBLE: write_double(json_double_of(json), out); break;
-    case JSON_KIND_BOOL: fputs(json_int_of(json) ? "true" : "false", out); break;
-    case JSON_KIND_NULL: fputs("null", out); break;
+    case JSON_KIND_OBJECT:
+        write_object(json, indent, out);
+        break;
+    case JSON_KIND_ARRAY:
+        write_array(json, indent, out);
+        break;
+    case JSON_KIND_STRING:
+        write_string(json_string_of(json), out);
+        break;
+    case JSON_KIND_INT:
+        fprintf(out, "%lld", (long long)json_int_of(json));
+        break;
+    case JSON_KIND_DOUBLE:
+        write_double(json_double_of(json), out);
+        break;
+    case JSON_KIND_BOOL:
+        fputs(json_int_of(json) ? "true" : "false", out);
+        break;
+    case JSON_KIND_NULL:
+        fputs("null", out);
+        break;
     }
 }
 
@@ -108,8 +122,14 @@ static char *to_text(const struct json *json, int indent)
     return text;
 }
 
-char *json_to_text(const struct json *json) { return to_text(json, -1); }
-char *json_to_pretty_text(const struct json *json) { return to_text(json, 0); }
+char *json_to_text(const struct json *json)
+{
+    return to_text(json, -1);
+}
+char *json_to_pretty_text(const struct json *json)
+{
+    return to_text(json, 0);
+}
 
 vt_status json_write_line(const struct json *json, FILE *out, const char *name)
 {

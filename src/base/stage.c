@@ -21,11 +21,11 @@ static struct row rows[STAGE_ROWS];
 static _Thread_local struct row *mine;
 
 static const char *const names[STAGE_COUNT] = {
-    [STAGE_IDLE] = "idle",           [STAGE_START] = "start",         [STAGE_READ] = "read",
-    [STAGE_DECODE] = "decode",       [STAGE_AUGMENT] = "augment",     [STAGE_DATA_WAIT] = "data wait",
-    [STAGE_COPY] = "copy",           [STAGE_FORWARD] = "forward",     [STAGE_BACKWARD] = "backward",
-    [STAGE_COMM] = "comm",           [STAGE_COMM_WAIT] = "comm wait", [STAGE_OPTIMIZER] = "optimizer",
-    [STAGE_EVAL] = "eval",           [STAGE_CHECKPOINT] = "checkpoint", [STAGE_LOG] = "log",
+    [STAGE_IDLE] = "idle",     [STAGE_START] = "start",           [STAGE_READ] = "read",
+    [STAGE_DECODE] = "decode", [STAGE_AUGMENT] = "augment",       [STAGE_DATA_WAIT] = "data wait",
+    [STAGE_COPY] = "copy",     [STAGE_FORWARD] = "forward",       [STAGE_BACKWARD] = "backward",
+    [STAGE_COMM] = "comm",     [STAGE_COMM_WAIT] = "comm wait",   [STAGE_OPTIMIZER] = "optimizer",
+    [STAGE_EVAL] = "eval",     [STAGE_CHECKPOINT] = "checkpoint", [STAGE_LOG] = "log",
 };
 
 const char *stage_name(enum stage stage)

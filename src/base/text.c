@@ -8,7 +8,10 @@
 
 enum { WORD_MAX = 128 };
 
-static int least(int a, int b) { return a < b ? a : b; }
+static int least(int a, int b)
+{
+    return a < b ? a : b;
+}
 
 int text_edit_distance(const char *a, const char *b)
 {

@@ -50,7 +50,8 @@ static vt_status check_schedule(const struct run_config *config)
         return refuse(config, "optim.min_lr", "optim.lr", "optim.min_lr is above optim.lr");
     bool falls = config->optim.schedule == CONFIG_SCHEDULE_COSINE || config->optim.schedule == CONFIG_SCHEDULE_LINEAR;
     if (falls && config->optim.cooldown.value != 0)
-        return refuse(config, "optim.cooldown", "optim.schedule", "a cooldown belongs to the rsqrt and constant schedules");
+        return refuse(config, "optim.cooldown", "optim.schedule",
+                      "a cooldown belongs to the rsqrt and constant schedules");
     return VT_OK;
 }
 

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int section_length(const char *key) { return (int)strcspn(key, "."); }
+static int section_length(const char *key)
+{
+    return (int)strcspn(key, ".");
+}
 
 static bool starts_section(int index)
 {
@@ -17,9 +20,15 @@ static bool starts_section(int index)
 static void origin_of(const struct run_config *config, int index, char *text, size_t bytes)
 {
     switch (config->origin[index].kind) {
-    case CONFIG_FROM_DEFAULT: snprintf(text, bytes, "default"); break;
-    case CONFIG_FROM_ARGUMENT: snprintf(text, bytes, "command line"); break;
-    case CONFIG_FROM_FILE: snprintf(text, bytes, "%s:%d", config->source, config->origin[index].line); break;
+    case CONFIG_FROM_DEFAULT:
+        snprintf(text, bytes, "default");
+        break;
+    case CONFIG_FROM_ARGUMENT:
+        snprintf(text, bytes, "command line");
+        break;
+    case CONFIG_FROM_FILE:
+        snprintf(text, bytes, "%s:%d", config->source, config->origin[index].line);
+        break;
     }
 }
 
@@ -103,8 +112,8 @@ vt_status run_config_check_resume(const struct run_config *before, const struct 
             continue;
         const struct option *option = option_at(option_find(changes[i].key));
         char *x = option_text(option, before), *y = option_text(option, after);
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s (%.80s, now %.80s)", used ? ", " : "", option->key,
-                                 x, y);
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s (%.80s, now %.80s)", used ? ", " : "",
+                                 option->key, x, y);
         free(x);
         free(y);
     }

@@ -11,8 +11,8 @@ static const struct {
     const char *name;
     enum duration_unit unit;
 } units[] = {
-    {"ep", DURATION_EPOCHS},   {"epoch", DURATION_EPOCHS},  {"epochs", DURATION_EPOCHS}, {"steps", DURATION_STEPS},
-    {"step", DURATION_STEPS},  {"images", DURATION_IMAGES}, {"image", DURATION_IMAGES},  {"%", DURATION_PERCENT},
+    {"ep", DURATION_EPOCHS},  {"epoch", DURATION_EPOCHS},  {"epochs", DURATION_EPOCHS}, {"steps", DURATION_STEPS},
+    {"step", DURATION_STEPS}, {"images", DURATION_IMAGES}, {"image", DURATION_IMAGES},  {"%", DURATION_PERCENT},
 };
 
 static int find_unit(const char *name, enum duration_unit *unit)
@@ -53,14 +53,17 @@ vt_status duration_parse(const char *text, struct duration *out)
 
 void duration_format(struct duration duration, char *text, size_t bytes)
 {
-    static const char *const names[] = {[DURATION_STEPS] = "steps", [DURATION_EPOCHS] = "ep",
-                                        [DURATION_IMAGES] = "images", [DURATION_PERCENT] = "%"};
+    static const char *const names[] = {
+        [DURATION_STEPS] = "steps", [DURATION_EPOCHS] = "ep", [DURATION_IMAGES] = "images", [DURATION_PERCENT] = "%"};
     char number[40];
     if (duration.value == 0) {
         snprintf(text, bytes, "0");
         return;
     }
-    text_format_double(duration.value, number, sizeof number);
+    if (duration.value < 1e15 && duration.value == floor(duration.value))
+        snprintf(number, sizeof number, "%.0f", duration.value); /* 1200000, not 1.2e+06 */
+    else
+        text_format_double(duration.value, number, sizeof number);
     snprintf(text, bytes, "%s%s", number, names[duration.unit]);
 }
 
@@ -68,10 +71,18 @@ int64_t duration_steps(struct duration duration, int64_t batch, int64_t images_p
 {
     double steps = 0;
     switch (duration.unit) {
-    case DURATION_STEPS: steps = duration.value; break;
-    case DURATION_EPOCHS: steps = duration.value * (double)images_per_epoch / (double)batch; break;
-    case DURATION_IMAGES: steps = duration.value / (double)batch; break;
-    case DURATION_PERCENT: steps = duration.value * 0.01 * (double)total_steps; break;
+    case DURATION_STEPS:
+        steps = duration.value;
+        break;
+    case DURATION_EPOCHS:
+        steps = duration.value * (double)images_per_epoch / (double)batch;
+        break;
+    case DURATION_IMAGES:
+        steps = duration.value / (double)batch;
+        break;
+    case DURATION_PERCENT:
+        steps = duration.value * 0.01 * (double)total_steps;
+        break;
     }
     if (duration.value == 0)
         return 0;

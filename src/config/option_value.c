@@ -10,7 +10,8 @@
 
 static vt_status bad(const struct option *option, const char *where, const char *text, const char *expected)
 {
-    return VT_FAIL(VT_E_USAGE, "%s: %s: \"%.100s\" is not a valid value, expected %s", where, option->key, text, expected);
+    return VT_FAIL(VT_E_USAGE, "%s: %s: \"%.100s\" is not a valid value, expected %s", where, option->key, text,
+                   expected);
 }
 
 static vt_status out_of_range(const struct option *option, const char *where, const char *text)
@@ -60,7 +61,8 @@ static vt_status parse_enum(const struct option *option, const char *text, const
         used += (size_t)snprintf(choices + used, sizeof choices - used, "%s%s", i ? ", " : "", option->choices[i]);
         VT_CHECK(used < sizeof choices);
     }
-    return VT_FAIL(VT_E_USAGE, "%s: %s: \"%.100s\" is not a choice, expected one of %s", where, option->key, text, choices);
+    return VT_FAIL(VT_E_USAGE, "%s: %s: \"%.100s\" is not a choice, expected one of %s", where, option->key, text,
+                   choices);
 }
 
 /* Printable UTF-8, as YAML can carry it, so that every dump loads again. */
@@ -88,7 +90,8 @@ static bool is_printable(const char *text)
 static vt_status check_text(const struct option *option, const char *text, size_t capacity, const char *where)
 {
     if (strlen(text) >= capacity)
-        return VT_FAIL(VT_E_USAGE, "%s: %s: \"%.40s...\" is longer than %zu bytes", where, option->key, text, capacity - 1);
+        return VT_FAIL(VT_E_USAGE, "%s: %s: \"%.40s...\" is longer than %zu bytes", where, option->key, text,
+                       capacity - 1);
     if (!is_printable(text))
         return VT_FAIL(VT_E_USAGE, "%s: %s: has bytes that are not printable UTF-8 text", where, option->key);
     return VT_OK;
@@ -149,8 +152,10 @@ static vt_status set_scalar(const struct option *option, const char *text, const
         VT_TRY(parse_int(option, text, where, &integer));
         *(int *)field = (int)integer;
         return VT_OK;
-    case OPTION_INT64: return parse_int(option, text, where, field);
-    case OPTION_FLOAT: return parse_float(option, text, where, field);
+    case OPTION_INT64:
+        return parse_int(option, text, where, field);
+    case OPTION_FLOAT:
+        return parse_float(option, text, where, field);
     case OPTION_BOOL:
         if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
             return bad(option, where, text, "true or false");
@@ -166,9 +171,11 @@ static vt_status set_scalar(const struct option *option, const char *text, const
         VT_TRY(parse_enum(option, text, where, &choice));
         memcpy(field, &choice, sizeof choice);
         return VT_OK;
-    case OPTION_DURATION: return set_duration(option, text, where, field);
+    case OPTION_DURATION:
+        return set_duration(option, text, where, field);
     case OPTION_FLOATS:
-    case OPTION_RULES: break;
+    case OPTION_RULES:
+        break;
     }
     VT_CHECK(!"a scalar option");
     return VT_OK;
@@ -247,14 +254,22 @@ char *option_text(const struct option *option, const struct run_config *config)
     FILE *out = open_memstream(&text, &size);
     VT_CHECK(out);
     switch (option->type) {
-    case OPTION_INT: fprintf(out, "%d", *(const int *)field); break;
-    case OPTION_INT64: fprintf(out, "%lld", (long long)*(const int64_t *)field); break;
+    case OPTION_INT:
+        fprintf(out, "%d", *(const int *)field);
+        break;
+    case OPTION_INT64:
+        fprintf(out, "%lld", (long long)*(const int64_t *)field);
+        break;
     case OPTION_FLOAT:
         text_format_double(*(const double *)field, number, sizeof number);
         fputs(number, out);
         break;
-    case OPTION_BOOL: fputs(*(const bool *)field ? "true" : "false", out); break;
-    case OPTION_STRING: write_string(field, out); break;
+    case OPTION_BOOL:
+        fputs(*(const bool *)field ? "true" : "false", out);
+        break;
+    case OPTION_STRING:
+        write_string(field, out);
+        break;
     case OPTION_ENUM:
         memcpy(&choice, field, sizeof choice);
         fputs(option->choices[choice], out);
@@ -263,8 +278,12 @@ char *option_text(const struct option *option, const struct run_config *config)
         duration_format(*(const struct duration *)field, number, sizeof number);
         fputs(number, out);
         break;
-    case OPTION_FLOATS: write_floats(field, out); break;
-    case OPTION_RULES: write_rules(field, out); break;
+    case OPTION_FLOATS:
+        write_floats(field, out);
+        break;
+    case OPTION_RULES:
+        write_rules(field, out);
+        break;
     }
     VT_CHECK(fclose(out) == 0 && text);
     return text;

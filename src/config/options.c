@@ -1,7 +1,5 @@
 #include "config/options.h"
-#include "base/text.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char *const pool_names[] = {"cls", "mean", NULL};
@@ -18,6 +16,8 @@ static const char *const comm_names[] = {"auto", "self", "mpi", "nccl", NULL};
 static const char *const wire_names[] = {"fp32", "bf16", NULL};
 static const char *const if_exists_names[] = {"resume", "fail", "new", NULL};
 
+/* One row, one line; the table may be wide. */
+/* clang-format off */
 /* Each row reads: section, field, default, what is allowed, may it change on resume, help. */
 enum { FIXED = 0, MAY_CHANGE = 1 };
 
@@ -136,11 +136,19 @@ static const struct option options[] = {
     BOOL(eval, ema, "true", MAY_CHANGE, "evaluate the averaged weights where train.ema keeps them"),
 };
 
+/* clang-format on */
+
 enum { OPTION_COUNT = sizeof options / sizeof *options };
 _Static_assert((int)OPTION_COUNT <= (int)CONFIG_KEYS_MAX, "raise CONFIG_KEYS_MAX");
 
-int option_count(void) { return OPTION_COUNT; }
-const struct option *option_at(int index) { return &options[index]; }
+int option_count(void)
+{
+    return OPTION_COUNT;
+}
+const struct option *option_at(int index)
+{
+    return &options[index];
+}
 
 int option_find(const char *key)
 {
@@ -153,98 +161,15 @@ int option_find(const char *key)
 const char *option_type_name(const struct option *option)
 {
     static const char *const names[] = {
-        [OPTION_INT] = "integer",   [OPTION_INT64] = "integer", [OPTION_FLOAT] = "number",
-        [OPTION_BOOL] = "true or false", [OPTION_STRING] = "text",   [OPTION_ENUM] = "choice",
-        [OPTION_DURATION] = "duration", [OPTION_FLOATS] = "list of numbers", [OPTION_RULES] = "list of pattern: value",
+        [OPTION_INT] = "integer",
+        [OPTION_INT64] = "integer",
+        [OPTION_FLOAT] = "number",
+        [OPTION_BOOL] = "true or false",
+        [OPTION_STRING] = "text",
+        [OPTION_ENUM] = "choice",
+        [OPTION_DURATION] = "duration",
+        [OPTION_FLOATS] = "list of numbers",
+        [OPTION_RULES] = "list of pattern: value",
     };
     return names[option->type];
-}
-
-/* Names that users of other trainers type, too far from ours for an edit distance. */
-static const struct {
-    const char *theirs, *ours;
-} known_as[] = {
-    {"learning_rate", "optim.lr"},     {"batch_size", "data.batch"},       {"epochs", "train.duration"},
-    {"total_epochs", "train.duration"}, {"total_steps", "train.duration"}, {"steps", "train.duration"},
-    {"wd", "optim.weight_decay"},      {"clip_grad", "optim.clip"},        {"grad_clip_norm", "optim.clip"},
-    {"grad_clip", "optim.clip"},       {"warmup_epochs", "optim.warmup"},  {"warmup_steps", "optim.warmup"},
-    {"label_smoothing", "loss.smoothing"}, {"num_classes", "model.classes"}, {"img_size", "model.image_size"},
-    {"embed_dim", "model.width"},      {"num_heads", "model.heads"},       {"opt", "optim.name"},
-    {"sched", "optim.schedule"},       {"workers", "data.threads"},        {"num_workers", "data.threads"},
-    {"drop_path_rate", "model.drop_path"}, {"global_pool", "model.pool"},  {"ema_decay", "train.ema"},
-    {"model_ema_decay", "train.ema"},  {"amp", "compute.dtype"},           {"precision", "compute.dtype"},
-    {"grad_checkpointing", "compute.recompute"}, {"pretrained", "model.init_from"}, {"output", "run.dir"},
-    {"micro_batch_size", "compute.micro_batch"}, {"accum_steps", "compute.micro_batch"}, {"aug", "data.transform"},
-};
-
-static const char *nearest_key(const char *key)
-{
-    const char *dot = strrchr(key, '.'), *field = dot ? dot + 1 : key;
-    const char *keys[OPTION_COUNT], *fields[OPTION_COUNT];
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        keys[i] = options[i].key;
-        fields[i] = strchr(options[i].key, '.') + 1;
-    }
-    for (size_t i = 0; i < sizeof known_as / sizeof *known_as; i++)
-        if (strcmp(field, known_as[i].theirs) == 0)
-            return known_as[i].ours;
-    /* The right field in the wrong section: of several, where the section is the least wrong. */
-    const char *near = NULL;
-    int best = TEXT_FAR;
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        int distance = strcmp(fields[i], field) == 0 ? text_edit_distance(key, keys[i]) : TEXT_FAR;
-        if (distance < best) {
-            best = distance;
-            near = keys[i];
-        }
-    }
-    if (near)
-        return near;
-    /* A slip in either, then a slip in the field alone. */
-    near = dot ? text_nearest(key, keys, OPTION_COUNT) : NULL;
-    const char *near_field = near ? NULL : text_nearest(field, fields, OPTION_COUNT);
-    for (int i = 0; i < OPTION_COUNT && near_field; i++)
-        if (fields[i] == near_field)
-            near = keys[i];
-    return near;
-}
-
-vt_status option_unknown(const char *where, const char *key)
-{
-    const char *near = nearest_key(key);
-    const char *colon = *where ? ": " : "";
-    if (near)
-        return VT_FAIL(VT_E_USAGE, "%s%sunknown key %.100s; did you mean %s?", where, colon, key, near);
-    return VT_FAIL(VT_E_USAGE, "%s%sunknown key %.100s; vitrail help config lists them", where, colon, key);
-}
-
-vt_status option_unknown_section(const char *where, const char *name)
-{
-    char names[OPTION_COUNT][16];
-    const char *sections[OPTION_COUNT];
-    char list[256] = "";
-    size_t used = 0;
-    int count = 0;
-    const char *colon = *where ? ": " : "";
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        snprintf(names[count], sizeof names[count], "%.*s", (int)strcspn(options[i].key, "."), options[i].key);
-        if (count > 0 && strcmp(names[count], names[count - 1]) == 0)
-            continue;
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", count ? ", " : "", names[count]);
-        sections[count] = names[count];
-        count++;
-    }
-    if (option_find(name) >= 0)
-        return VT_FAIL(VT_E_USAGE, "%s%s%s is written as the section %.*s: with the key below it", where, colon, name,
-                       (int)strcspn(name, "."), name);
-    const char *near = text_nearest(name, sections, (size_t)count);
-    /* optimizer, evaluation, checkpoints: ours is how theirs begins. */
-    for (int i = 0; i < count && !near; i++)
-        if (strncmp(name, sections[i], strlen(sections[i])) == 0)
-            near = sections[i];
-    if (!near)
-        near = nearest_key(name); /* a key without its section */
-    if (near)
-        return VT_FAIL(VT_E_USAGE, "%s%sunknown section %.100s; did you mean %s?", where, colon, name, near);
-    return VT_FAIL(VT_E_USAGE, "%s%sunknown section %.100s, expected one of %s", where, colon, name, list);
 }

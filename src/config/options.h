@@ -1,4 +1,5 @@
-/* The option table: the one list of keys. Parsing, defaults, ranges, help, dump and diff all walk it. Inside this room. */
+/* The option table: the one list of keys. Parsing, defaults, ranges, help, dump and diff all walk it. Inside this room.
+ */
 #ifndef VT_CONFIG_OPTIONS_H
 #define VT_CONFIG_OPTIONS_H
 
@@ -23,9 +24,9 @@ enum option_type {
 struct option {
     const char *key; /* "section.field" */
     enum option_type type;
-    size_t offset, bytes; /* of the field in struct run_config */
-    const char *initial;  /* the default, as YAML text */
-    double min, max;      /* inclusive; of every element for lists */
+    size_t offset, bytes;       /* of the field in struct run_config */
+    const char *initial;        /* the default, as YAML text */
+    double min, max;            /* inclusive; of every element for lists */
     const char *const *choices; /* OPTION_ENUM: NULL-terminated */
     int min_count, max_count;   /* OPTION_FLOATS */
     bool may_change;            /* when a run is resumed */
@@ -45,13 +46,14 @@ const char *option_type_name(const struct option *option);
 /* A value as read: a scalar, a list of scalars, or a list of pattern: value. Strings are borrowed. */
 struct option_value {
     enum { VALUE_SCALAR, VALUE_LIST, VALUE_RULES } shape;
-    bool quoted;    /* a scalar in quotes: may be empty */
+    bool quoted; /* a scalar in quotes: may be empty */
     const char *scalar;
-    int count;      /* of lists */
+    int count; /* of lists */
     const char *pattern[CONFIG_RULES_MAX], *element[CONFIG_RULES_MAX];
 };
 
-/* Check and store. On failure the field is untouched and the message is "where: key: what is wrong, what is expected". */
+/* Check and store. On failure the field is untouched and the message is "where: key: what is wrong, what is expected".
+ */
 VT_MUST_CHECK vt_status option_set(const struct option *option, const struct option_value *value, const char *where,
                                    struct run_config *config);
 /* The field as YAML text that reads back to the same value, malloc'ed. */

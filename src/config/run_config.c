@@ -19,9 +19,15 @@ struct source {
 static void describe_place(const struct source *source, int line, char *where, size_t bytes)
 {
     switch (source->origin.kind) {
-    case CONFIG_FROM_FILE: snprintf(where, bytes, "%s:%d", source->name, line); break;
-    case CONFIG_FROM_ARGUMENT: snprintf(where, bytes, "command line"); break;
-    case CONFIG_FROM_DEFAULT: snprintf(where, bytes, "default"); break;
+    case CONFIG_FROM_FILE:
+        snprintf(where, bytes, "%s:%d", source->name, line);
+        break;
+    case CONFIG_FROM_ARGUMENT:
+        snprintf(where, bytes, "command line");
+        break;
+    case CONFIG_FROM_DEFAULT:
+        snprintf(where, bytes, "default");
+        break;
     }
 }
 
@@ -40,8 +46,8 @@ static vt_status take_entry(void *context, const char *key, const struct option_
     return VT_OK;
 }
 
-/* Text of a value outside a file: lists are YAML, everything else is taken as it stands, so that no '#', ':' or '*' in a
- * path needs quotes. */
+/* Text of a value outside a file: lists are YAML, everything else is taken as it stands, so that no '#', ':' or '*' in
+ * a path needs quotes. */
 static vt_status take_text(struct source *source, const char *key, const char *text)
 {
     char where[WHERE_BYTES];

@@ -28,7 +28,12 @@ enum config_init { CONFIG_INIT_TIMM, CONFIG_INIT_JAX };
 enum config_order { CONFIG_ORDER_AUTO, CONFIG_ORDER_FULL, CONFIG_ORDER_WINDOW };
 enum config_loss { CONFIG_LOSS_SOFTMAX, CONFIG_LOSS_SIGMOID };
 enum config_optimizer { CONFIG_OPTIM_ADAMW, CONFIG_OPTIM_SGD };
-enum config_schedule { CONFIG_SCHEDULE_COSINE, CONFIG_SCHEDULE_LINEAR, CONFIG_SCHEDULE_RSQRT, CONFIG_SCHEDULE_CONSTANT };
+enum config_schedule {
+    CONFIG_SCHEDULE_COSINE,
+    CONFIG_SCHEDULE_LINEAR,
+    CONFIG_SCHEDULE_RSQRT,
+    CONFIG_SCHEDULE_CONSTANT
+};
 enum config_reduction { CONFIG_REDUCTION_FAST, CONFIG_REDUCTION_EXACT };
 enum config_device { CONFIG_DEVICE_AUTO, CONFIG_DEVICE_CPU, CONFIG_DEVICE_CUDA, CONFIG_DEVICE_REF };
 enum config_dtype { CONFIG_DTYPE_AUTO, CONFIG_DTYPE_FP32, CONFIG_DTYPE_BF16 };
@@ -150,8 +155,8 @@ struct run_config {
 VT_MUST_CHECK vt_status run_config_load(const char *path, const char *const *overrides, int count,
                                         struct run_config *out);
 /* The same from YAML text (the config kept in a checkpoint); `name` stands for the file in messages. */
-VT_MUST_CHECK vt_status run_config_from_text(const char *text, const char *name, const char *const *overrides, int count,
-                                             struct run_config *out);
+VT_MUST_CHECK vt_status run_config_from_text(const char *text, const char *name, const char *const *overrides,
+                                             int count, struct run_config *out);
 
 /* Values that contradict each other (pool: cls without a class token). Both functions above have called it. */
 VT_MUST_CHECK vt_status run_config_check(const struct run_config *config);
@@ -170,7 +175,8 @@ struct run_config_change {
     const char *key; /* static */
     bool may_change; /* on resume */
 };
-/* Keys whose values differ, in table order; at most `capacity` (CONFIG_KEYS_MAX is always enough). Returns the count. */
+/* Keys whose values differ, in table order; at most `capacity` (CONFIG_KEYS_MAX is always enough). Returns the count.
+ */
 int run_config_diff(const struct run_config *before, const struct run_config *after, struct run_config_change *changes,
                     int capacity);
 /* VT_E_USAGE naming every difference that may not change when a run goes on. */

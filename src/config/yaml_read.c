@@ -14,8 +14,14 @@ struct reader {
     char place[CONFIG_PATH_BYTES + 32];
 };
 
-static int line_of(const yaml_node_t *node) { return (int)node->start_mark.line + 1; }
-static const char *scalar_of(const yaml_node_t *node) { return (const char *)node->data.scalar.value; }
+static int line_of(const yaml_node_t *node)
+{
+    return (int)node->start_mark.line + 1;
+}
+static const char *scalar_of(const yaml_node_t *node)
+{
+    return (const char *)node->data.scalar.value;
+}
 
 /* "name:line", for messages. */
 static const char *place(struct reader *reader, size_t line)
@@ -101,7 +107,8 @@ static vt_status fill_list(struct reader *reader, const yaml_node_t *node, const
         value->shape = VALUE_RULES;
         const yaml_node_pair_t *pair = item->data.mapping.pairs.start;
         if (item->data.mapping.pairs.top - pair != 1)
-            return VT_FAIL(VT_E_USAGE, "%s: %s: expected one pattern: value in each item of the list", place_of(reader, item), key);
+            return VT_FAIL(VT_E_USAGE, "%s: %s: expected one pattern: value in each item of the list",
+                           place_of(reader, item), key);
         VT_TRY(fill_scalar(reader, yaml_document_get_node(&reader->document, pair->key), key, &value->pattern[i]));
         VT_TRY(fill_scalar(reader, yaml_document_get_node(&reader->document, pair->value), key, &value->element[i]));
     }

@@ -1,4 +1,5 @@
-/* YAML text to (key, value, line) triples: the only home of libyaml. One level of sections; no anchors, no inheritance. */
+/* YAML text to (key, value, line) triples: the only home of libyaml. One level of sections; no anchors, no inheritance.
+ */
 #ifndef VT_CONFIG_YAML_READ_H
 #define VT_CONFIG_YAML_READ_H
 

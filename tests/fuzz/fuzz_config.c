@@ -1,6 +1,6 @@
 /* FUZZ_ROOMS: config
- * A config file up to the first zero byte, then zero-separated command-line overrides. What loads must dump, load again to
- * the same values, and dump to the same text. */
+ * A config file up to the first zero byte, then zero-separated command-line overrides. What loads must dump, load again
+ * to the same values, and dump to the same text. */
 #include "fuzz.h"
 
 #include "config/run_config.h"

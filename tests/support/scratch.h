@@ -14,7 +14,10 @@ static inline int scratch_remove_one(const char *path, const struct stat *info, 
     return remove(path);
 }
 
-static inline void scratch_remove(void) { nftw(scratch_root, scratch_remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+static inline void scratch_remove(void)
+{
+    nftw(scratch_root, scratch_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
 
 /* Made on the first call, under TMPDIR or /tmp. */
 static inline const char *scratch_dir(void)

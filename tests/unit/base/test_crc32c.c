@@ -22,9 +22,9 @@ static void known_answers(void)
     for (int i = 0; i < 32; i++)
         bytes[i] = (uint8_t)(31 - i);
     both(bytes, 32, 0x113fdb5c);
-    static const uint8_t scsi_read[48] = {
-        0x01, 0xc0, 0, 0, 0, 0, 0,    0, 0, 0, 0, 0, 0, 0, 0, 0,    0x14, 0, 0, 0, 0, 0, 0x04, 0,
-        0,    0,    0, 0x14, 0, 0, 0, 0x18, 0x28, 0, 0, 0, 0, 0, 0, 0, 0x02, 0, 0, 0, 0, 0, 0,    0};
+    static const uint8_t scsi_read[48] = {0x01, 0xc0, 0, 0, 0, 0, 0,    0, 0,    0, 0, 0,    0, 0, 0, 0,
+                                          0x14, 0,    0, 0, 0, 0, 0x04, 0, 0,    0, 0, 0x14, 0, 0, 0, 0x18,
+                                          0x28, 0,    0, 0, 0, 0, 0,    0, 0x02, 0, 0, 0,    0, 0, 0, 0};
     both(scsi_read, 48, 0xd9963a56);
     both("123456789", 9, 0xe3069283);
     both("", 0, 0);

@@ -54,8 +54,9 @@ static void pretty(void)
 {
     struct json *json = parsed("{\"a\":{\"b\":[1,2]},\"c\":[{\"d\":1}],\"e\":{},\"f\":[]}");
     char *text = json_to_pretty_text(json);
-    CU_ASSERT_STRING_EQUAL(text, "{\n  \"a\": {\n    \"b\": [1, 2]\n  },\n  \"c\": [\n    {\n      \"d\": 1\n    }\n  ],\n"
-                                 "  \"e\": {},\n  \"f\": []\n}\n");
+    CU_ASSERT_STRING_EQUAL(text,
+                           "{\n  \"a\": {\n    \"b\": [1, 2]\n  },\n  \"c\": [\n    {\n      \"d\": 1\n    }\n  ],\n"
+                           "  \"e\": {},\n  \"f\": []\n}\n");
     free(text);
     json_free(&json);
 }
@@ -63,7 +64,8 @@ static void pretty(void)
 /* Text that we write reads back to the same text. */
 static void round_trip(void)
 {
-    const char *text = "{\"z\":1,\"a\":[true,null,-0.0,1e-300,\"\\u0001\"],\"F32\":{\"shape\":[3,4],\"data_offsets\":[0,48]}}";
+    const char *text =
+        "{\"z\":1,\"a\":[true,null,-0.0,1e-300,\"\\u0001\"],\"F32\":{\"shape\":[3,4],\"data_offsets\":[0,48]}}";
     text_is(parsed(text), text);
     text_is(parsed("[]"), "[]");
     text_is(parsed(" 3 "), "3");
@@ -157,8 +159,13 @@ static void files(void)
 }
 
 static const struct test_case cases[] = {
-    {"builds in order", builds_in_order}, {"awkward values", awkward_values}, {"pretty", pretty},
-    {"round trip", round_trip},           {"parse errors", parse_errors},     {"getters", getters},
-    {"members in order", members_in_order}, {"files", files},
+    {"builds in order", builds_in_order},
+    {"awkward values", awkward_values},
+    {"pretty", pretty},
+    {"round trip", round_trip},
+    {"parse errors", parse_errors},
+    {"getters", getters},
+    {"members in order", members_in_order},
+    {"files", files},
 };
 TEST_MAIN("json", cases)

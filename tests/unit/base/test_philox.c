@@ -85,10 +85,8 @@ static void uniform_moments(void)
 }
 
 static const struct test_case cases[] = {
-    {"known answers", known_answers},
-    {"seeks to any element", seeks},
-    {"streams differ", streams_differ},
-    {"draw_below", below_is_in_range_and_even},
+    {"known answers", known_answers},     {"seeks to any element", seeks},
+    {"streams differ", streams_differ},   {"draw_below", below_is_in_range_and_even},
     {"uniform moments", uniform_moments},
 };
 TEST_MAIN("philox", cases)

@@ -2,7 +2,10 @@
 
 #include <pthread.h>
 
-static vt_status inner(int fail) { return fail ? VT_FAIL(VT_E_FORMAT, "x.tar: bad magic %d", 7) : VT_OK; }
+static vt_status inner(int fail)
+{
+    return fail ? VT_FAIL(VT_E_FORMAT, "x.tar: bad magic %d", 7) : VT_OK;
+}
 
 static vt_status relays(int fail)
 {
@@ -75,10 +78,8 @@ static void exit_codes(void)
 }
 
 static const struct test_case cases[] = {
-    {"relay", relay},
-    {"quote and prefix", message_may_quote_itself_and_be_prefixed},
-    {"one line", one_line},
-    {"per thread", message_is_per_thread},
+    {"relay", relay},           {"quote and prefix", message_may_quote_itself_and_be_prefixed},
+    {"one line", one_line},     {"per thread", message_is_per_thread},
     {"exit codes", exit_codes},
 };
 TEST_MAIN("status", cases)

@@ -83,8 +83,10 @@ static void globs(void)
 }
 
 static const struct test_case cases[] = {
-    {"edit distance", distances}, {"nearest", nearest},
-    {"numbers", numbers},         {"doubles read back", doubles_read_back},
+    {"edit distance", distances},
+    {"nearest", nearest},
+    {"numbers", numbers},
+    {"doubles read back", doubles_read_back},
     {"globs", globs},
 };
 TEST_MAIN("text", cases)

@@ -31,12 +31,18 @@ static void errors(void)
     static const struct {
         const char *text, *message;
     } bad[] = {
-        {"90", "has no unit: expected a length"}, {"90 parsecs", "unknown unit \"parsecs\""},
-        {"ep", "\"ep\": expected a length"},      {"", "expected a length"},
-        {"-1ep", "expected a length"},            {"nanep", "expected a length"},
-        {"infsteps", "expected a length"},        {"0x10steps", "expected a length"},
-        {"1e999steps", "expected a length"},      {"101%", "more than 100%"},
-        {"1k%", "unknown unit \"k%\""},           {"1kksteps", "unknown unit"},
+        {"90", "has no unit: expected a length"},
+        {"90 parsecs", "unknown unit \"parsecs\""},
+        {"ep", "\"ep\": expected a length"},
+        {"", "expected a length"},
+        {"-1ep", "expected a length"},
+        {"nanep", "expected a length"},
+        {"infsteps", "expected a length"},
+        {"0x10steps", "expected a length"},
+        {"1e999steps", "expected a length"},
+        {"101%", "more than 100%"},
+        {"1k%", "unknown unit \"k%\""},
+        {"1kksteps", "unknown unit"},
         {"1epx", "unknown unit \"epx\""},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -53,8 +59,7 @@ static void format_reads_back(void)
         ASSERT_OK(duration_parse(texts[i], &duration));
         duration_format(duration, text, sizeof text);
         parses(text, duration.value, duration.unit);
-        if (i != 2) /* 1.2e+06images */
-            CU_ASSERT_STRING_EQUAL(text, texts[i]);
+        CU_ASSERT_STRING_EQUAL(text, texts[i]);
     }
 }
 
@@ -78,6 +83,9 @@ static void in_steps(void)
 }
 
 static const struct test_case cases[] = {
-    {"units", units}, {"errors", errors}, {"format reads back", format_reads_back}, {"in steps", in_steps},
+    {"units", units},
+    {"errors", errors},
+    {"format reads back", format_reads_back},
+    {"in steps", in_steps},
 };
 TEST_MAIN("duration", cases)

@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include "config/options.h"
 #include "config/run_config.h"
 #include "scratch.h"
 
@@ -105,8 +106,13 @@ static void overrides(void)
 {
     struct run_config config;
     static const char *const arguments[] = {
-        "optim.lr=0.5", "optim.betas=[0.8, 0.9]", "data.train=/a b#c: *d", "optim.decay_rules=[\"*norm*\": 0, b: 2]",
-        "data.mean=auto", "data.val=", "model.init_from=\xc3\xa9 \"q\" \\",
+        "optim.lr=0.5",
+        "optim.betas=[0.8, 0.9]",
+        "data.train=/a b#c: *d",
+        "optim.decay_rules=[\"*norm*\": 0, b: 2]",
+        "data.mean=auto",
+        "data.val=",
+        "model.init_from=\xc3\xa9 \"q\" \\",
     };
     ASSERT_OK(run_config_from_text(every_type, "x.yaml", arguments, 7, &config));
     CU_ASSERT_EQUAL(config.optim.lr, 0.5);
@@ -125,9 +131,13 @@ static void overrides(void)
 static void dump_round_trip(void)
 {
     struct run_config config, back;
-    static const char *const arguments[] = {"model.init_from=\xc3\xa9 \"q\" \\ #", "data.val=# no", "optim.lr=0.1",
-                                            "run.stop_file=-", "optim.decay_rules=[\"a\\\"b\\\\\": 0.25]",
-                                            "optim.eps=1.0000000000000002e-8", "data.train=null"};
+    static const char *const arguments[] = {"model.init_from=\xc3\xa9 \"q\" \\ #",
+                                            "data.val=# no",
+                                            "optim.lr=0.1",
+                                            "run.stop_file=-",
+                                            "optim.decay_rules=[\"a\\\"b\\\\\": 0.25]",
+                                            "optim.eps=1.0000000000000002e-8",
+                                            "data.train=null"};
     ASSERT_OK(run_config_from_text(every_type, "x.yaml", arguments, 7, &config));
     char *text = run_config_to_text(&config);
     ASSERT_OK(run_config_from_text(text, "dump.yaml", NULL, 0, &back));
@@ -166,6 +176,7 @@ static void file_errors(void)
         {"optim:\n  zzzzzzzz: 1\n", "x.yaml:2: unknown key optim.zzzzzzzz; vitrail help config lists them"},
         {"optimizer:\n  lr: 1\n", "x.yaml:1: unknown section optimizer; did you mean optim?"},
         {"tarin:\n  ema: 0\n", "x.yaml:1: unknown section tarin; did you mean train?"},
+        {"qqqqqqqqqqqq:\n  ema: 0\n", "unknown section qqqqqqqqqqqq, expected one of model, data, loss, optim, train,"},
         {"optim.lr: 1\n", "x.yaml:1: optim.lr is written as the section optim: with the key below it"},
         {"lr: 1\n", "x.yaml:1: unknown section lr; did you mean optim.lr?"},
         {"modle:\n  name: a\n", "x.yaml:1: unknown section modle; did you mean model?"},
@@ -194,7 +205,8 @@ static void file_errors(void)
         {"optim:\n  decay_rules: [a: -1]\n", "out of range"},
         {"optim:\n  decay_rules: [\"\": 1]\n", "an empty pattern"},
         {"optim:\n  lr: 1\n  eps: 0\n  lr: 2\n", "x.yaml:4: duplicate key lr, first given at line 2"},
-        {"optim:\n  lr: 1\ndata:\n  batch: 2\noptim:\n  eps: 0\n", "x.yaml:5: duplicate key optim, first given at line 1"},
+        {"optim:\n  lr: 1\ndata:\n  batch: 2\noptim:\n  eps: 0\n",
+         "x.yaml:5: duplicate key optim, first given at line 1"},
         {"optim: 3\n", "x.yaml:1: optim: is a section, expected keys below it"},
         {"optim: [1]\n", "x.yaml:1: optim: is a section, expected keys below it"},
         {"just text\n", "x.yaml:1: expected sections"},
@@ -302,16 +314,92 @@ static void get(void)
     char *text = NULL;
     ASSERT_OK(load(every_type, NULL, &config));
     static const char *const expected[][2] = {
-        {"optim.betas", "[0.9, 0.95]"},     {"optim.warmup", "10000steps"}, {"model.pool", "mean"},
-        {"model.cls_token", "false"},       {"data.std", "auto"},           {"model.depth", "2"},
-        {"optim.decay_rules", "[\"*.bias\": 0, \"head.*\": 0.5]"},          {"model.init_from", "\"\""},
+        {"optim.betas", "[0.9, 0.95]"},
+        {"optim.warmup", "10000steps"},
+        {"model.pool", "mean"},
+        {"model.cls_token", "false"},
+        {"data.std", "auto"},
+        {"model.depth", "2"},
+        {"optim.decay_rules", "[\"*.bias\": 0, \"head.*\": 0.5]"},
+        {"model.init_from", "\"\""},
     };
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         ASSERT_OK(run_config_get(&config, expected[i][0], &text));
         CU_ASSERT_STRING_EQUAL(text, expected[i][1]);
         free(text);
     }
-    ASSERT_FAILS(run_config_get(&config, "optim.lrr", &text), VT_E_USAGE, "unknown key optim.lrr; did you mean optim.lr?");
+    ASSERT_FAILS(run_config_get(&config, "optim.lrr", &text), VT_E_USAGE,
+                 "unknown key optim.lrr; did you mean optim.lr?");
+}
+
+/* Each enum constant against the word a user writes: the table's choices and the enums have one order. */
+static void enums_match_their_words(void)
+{
+#define SAME(word, field, constant)                                                                                    \
+    do {                                                                                                               \
+        struct run_config config;                                                                                      \
+        ASSERT_OK(load("", #field "=" word, &config));                                                                 \
+        CU_ASSERT_EQUAL(config.field, constant);                                                                       \
+    } while (0)
+    SAME("cls", model.pool, CONFIG_POOL_CLS);
+    SAME("mean", model.pool, CONFIG_POOL_MEAN);
+    SAME("erf", model.gelu, CONFIG_GELU_ERF);
+    SAME("tanh", model.gelu, CONFIG_GELU_TANH);
+    SAME("timm", model.init, CONFIG_INIT_TIMM);
+    SAME("jax", model.init, CONFIG_INIT_JAX);
+    SAME("auto", data.order, CONFIG_ORDER_AUTO);
+    SAME("full", data.order, CONFIG_ORDER_FULL);
+    SAME("window", data.order, CONFIG_ORDER_WINDOW);
+    SAME("softmax", loss.name, CONFIG_LOSS_SOFTMAX);
+    SAME("sigmoid", loss.name, CONFIG_LOSS_SIGMOID);
+    SAME("adamw", optim.name, CONFIG_OPTIM_ADAMW);
+    SAME("sgd", optim.name, CONFIG_OPTIM_SGD);
+    SAME("cosine", optim.schedule, CONFIG_SCHEDULE_COSINE);
+    SAME("linear", optim.schedule, CONFIG_SCHEDULE_LINEAR);
+    SAME("rsqrt", optim.schedule, CONFIG_SCHEDULE_RSQRT);
+    SAME("constant", optim.schedule, CONFIG_SCHEDULE_CONSTANT);
+    SAME("fast", train.reduction, CONFIG_REDUCTION_FAST);
+    SAME("exact", train.reduction, CONFIG_REDUCTION_EXACT);
+    SAME("auto", compute.device, CONFIG_DEVICE_AUTO);
+    SAME("cpu", compute.device, CONFIG_DEVICE_CPU);
+    SAME("cuda", compute.device, CONFIG_DEVICE_CUDA);
+    SAME("ref", compute.device, CONFIG_DEVICE_REF);
+    SAME("auto", compute.dtype, CONFIG_DTYPE_AUTO);
+    SAME("fp32", compute.dtype, CONFIG_DTYPE_FP32);
+    SAME("bf16", compute.dtype, CONFIG_DTYPE_BF16);
+    SAME("auto", comm.backend, CONFIG_COMM_AUTO);
+    SAME("self", comm.backend, CONFIG_COMM_SELF);
+    SAME("mpi", comm.backend, CONFIG_COMM_MPI);
+    SAME("nccl", comm.backend, CONFIG_COMM_NCCL);
+    SAME("fp32", comm.wire, CONFIG_WIRE_FP32);
+    SAME("bf16", comm.wire, CONFIG_WIRE_BF16);
+    SAME("resume", run.if_exists, CONFIG_IF_EXISTS_RESUME);
+    SAME("fail", run.if_exists, CONFIG_IF_EXISTS_FAIL);
+    SAME("new", run.if_exists, CONFIG_IF_EXISTS_NEW);
+#undef SAME
+}
+
+/* Every field has the size its row's type writes: the table does not overrun a field, nor half-fill one. */
+static void fields_have_their_type(void)
+{
+    static const size_t sizes[] = {
+        [OPTION_INT] = sizeof(int),
+        [OPTION_INT64] = sizeof(int64_t),
+        [OPTION_FLOAT] = sizeof(double),
+        [OPTION_BOOL] = sizeof(bool),
+        [OPTION_ENUM] = sizeof(int),
+        [OPTION_DURATION] = sizeof(struct duration),
+        [OPTION_FLOATS] = sizeof(struct config_floats),
+        [OPTION_RULES] = sizeof(struct config_rules),
+    };
+    for (int i = 0; i < option_count(); i++) {
+        const struct option *option = option_at(i);
+        bool fits =
+            option->type == OPTION_STRING ? option->bytes >= CONFIG_NAME_BYTES : option->bytes == sizes[option->type];
+        CU_ASSERT(fits);
+        CU_ASSERT(option->help && strlen(option->help) > 5);
+        CU_ASSERT_EQUAL(option_find(option->key), i); /* no key twice */
+    }
 }
 
 static void help(void)
@@ -334,9 +422,19 @@ static void help(void)
 }
 
 static const struct test_case cases[] = {
-    {"defaults", defaults},             {"reads every type", reads_every_type}, {"reads files", reads_files},
-    {"overrides", overrides},           {"dump round trip", dump_round_trip},   {"file errors", file_errors},
-    {"too long lists", too_long_lists}, {"override errors", override_errors},   {"contradictions", contradictions},
-    {"diff and resume", diff_and_resume}, {"get", get},                         {"help", help},
+    {"defaults", defaults},
+    {"reads every type", reads_every_type},
+    {"reads files", reads_files},
+    {"overrides", overrides},
+    {"dump round trip", dump_round_trip},
+    {"file errors", file_errors},
+    {"too long lists", too_long_lists},
+    {"override errors", override_errors},
+    {"contradictions", contradictions},
+    {"diff and resume", diff_and_resume},
+    {"get", get},
+    {"help", help},
+    {"enums match their words", enums_match_their_words},
+    {"fields have their type", fields_have_their_type},
 };
 TEST_MAIN("run_config", cases)
