@@ -1,5 +1,6 @@
 #include "dataset/shard_index.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,6 +166,21 @@ out:
     if (status != VT_OK)
         shard_index_free(index);
     return status;
+}
+
+void shard_index_key(const struct shard_index *index, size_t i, char *text, size_t bytes)
+{
+    const char *at = index->keys, *end = index->keys ? index->keys + index->keys_bytes : NULL, *newline = NULL;
+    for (size_t line = 0; at && at < end; line++, at = newline + 1) {
+        newline = memchr(at, '\n', (size_t)(end - at));
+        if (!newline)
+            break;
+        if (line == i) {
+            snprintf(text, bytes, "%.*s", (int)(newline - at < 4096 ? newline - at : 4096), at);
+            return;
+        }
+    }
+    snprintf(text, bytes, "%s", "");
 }
 
 void shard_index_free(struct shard_index *index)

@@ -39,6 +39,8 @@ VT_MUST_CHECK vt_status shard_index_pack(const struct shard_index *index, uint8_
  * images'. `name` is for messages. The result is freed by shard_index_free, as a built one is. */
 VT_MUST_CHECK vt_status shard_index_parse(const uint8_t *bytes, size_t size, uint32_t num_classes, const char *name,
                                           struct shard_index *index);
+/* The source name of sample i ("" when the index has none). Linear in i: not for loops over large shards. */
+void shard_index_key(const struct shard_index *index, size_t i, char *text, size_t bytes);
 /* Ready for the next shard. */
 void shard_index_free(struct shard_index *index);
 
