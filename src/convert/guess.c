@@ -97,7 +97,7 @@ vt_status import_guess_config(const char *path, struct vit_config *config)
         VT_TRY_OUT(read_config_json(name, config));
     if (config->heads == 0) {
         config->heads = config->width / 64 > 0 ? config->width / 64 : 1;
-        log_warn("%s: number of heads not said beside it (config.json); guessed %d, 64 columns each", name, config->heads);
+        log_warn("%s: number of heads not said beside it (config.json); guessed %d (width / 64)", name, config->heads);
     }
     status = vit_config_check(config);
     if (status != VT_OK)

@@ -57,6 +57,7 @@ static struct json *model_args(const struct vit_config *c)
     json_set_double(args, "mlp_ratio", mlp_ratio(c));
     json_set_bool(args, "qkv_bias", c->qkv_bias);
     json_set_bool(args, "class_token", c->cls_token);
+    json_set_string(args, "global_pool", pool_name(c)); /* the one outside is for people: timm does not pass it on */
     json_set_bool(args, "fc_norm", false); /* our norm stands before the pooling, whatever the pool */
     if (c->gelu == ACT_GELU_TANH)
         json_set_string(args, "act_layer", "gelu_tanh");
@@ -163,8 +164,10 @@ vt_status timm_config_read(const struct json *root, const char *path, struct vit
             config->heads = known.heads;
     }
     VT_TRY(read_model_args(root, path, config));
-    if (json_find(root, "global_pool")) {
-        VT_TRY(json_get_string(root, path, "global_pool", &text));
+    const struct json *args = json_find(root, "model_args"); /* what timm builds with; the one outside is its summary */
+    const struct json *pool_holder = args && json_find(args, "global_pool") ? args : root;
+    if (json_find(pool_holder, "global_pool")) {
+        VT_TRY(json_get_string(pool_holder, path, "global_pool", &text));
         if (strcmp(text, "token") != 0 && strcmp(text, "avg") != 0)
             return VT_FAIL(VT_E_UNSUPPORTED, "%s: global_pool: %s; expected token or avg", path, text);
         config->pool = strcmp(text, "token") == 0 ? POOL_CLS : POOL_MEAN;
