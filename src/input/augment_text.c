@@ -189,8 +189,20 @@ static void append(char *text, size_t bytes, const char *format, ...)
     va_end(arguments);
 }
 
+/* The shortest decimal that reads back as the same float. */
+static const char *shortest(float value, char text[24])
+{
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, 24, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    return text;
+}
+
 void augment_format(const struct augment_desc *desc, char *text, size_t bytes)
 {
+    char number[24], second[24];
     if (bytes == 0)
         return;
     text[0] = '\0';
@@ -199,17 +211,17 @@ void augment_format(const struct augment_desc *desc, char *text, size_t bytes)
         append(text, bytes, "squash");
         break;
     case CROP_RANDOM_RESIZED:
-        append(text, bytes, "rrc(%.7g,%.7g)", (double)desc->scale_min, (double)desc->scale_max);
+        append(text, bytes, "rrc(%s,%s)", shortest(desc->scale_min, number), shortest(desc->scale_max, second));
         break;
     case CROP_PADDED:
         append(text, bytes, "pad_crop(%d%s)", desc->pad, desc->pad_reflect ? ",reflect" : "");
         break;
     case CROP_CENTRE:
-        append(text, bytes, "centre(%.7g)", (double)desc->crop_fraction);
+        append(text, bytes, "centre(%s)", shortest(desc->crop_fraction, number));
         break;
     }
     if (desc->flip > 0)
-        append(text, bytes, "|flip(%.7g)", (double)desc->flip);
+        append(text, bytes, "|flip(%s)", shortest(desc->flip, number));
     append(text, bytes, "|%s", desc->filter == FILTER_BILINEAR ? "bilinear" : "bicubic");
 }
 

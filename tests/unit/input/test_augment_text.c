@@ -1,5 +1,6 @@
 #include "input/augment.h"
 
+#include "base/philox.h"
 #include "test.h"
 
 static struct augment_desc parse(const char *text)
@@ -50,6 +51,29 @@ static void what_is_printed_parses_to_the_same(void)
     }
 }
 
+/* Random lines, mostly nonsense: never a crash, and what parses survives being printed. */
+static void any_line_is_refused_or_understood(void)
+{
+    const char *pieces[] = {"rrc", "flip", "pad_crop", "squash", "centre", "bilinear", "(", ")", "|", ",", "0.5", "1",
+                            "0.1234567", "4", "reflect", " ", "-", "(0.3,1)", "(4)", "1e-3"};
+    int good = 0;
+    for (uint64_t round = 0; round < 50000; round++) {
+        char line[256] = "", text[AUGMENT_TEXT_BYTES];
+        struct augment_desc desc, again;
+        for (uint64_t i = 0, count = 1 + draw_below(1, 1, round, 0, 6); i < count; i++)
+            strcat(line, pieces[draw_below(1, 1, round, 1 + (uint32_t)i, sizeof pieces / sizeof *pieces)]);
+        if (augment_parse(line, &desc) != VT_OK)
+            continue;
+        good++;
+        augment_format(&desc, text, sizeof text);
+        ASSERT_OK(augment_parse(text, &again));
+        CU_ASSERT(desc.crop == again.crop && desc.scale_min == again.scale_min && desc.scale_max == again.scale_max &&
+                  desc.pad == again.pad && desc.pad_reflect == again.pad_reflect && desc.flip == again.flip &&
+                  desc.crop_fraction == again.crop_fraction && desc.filter == again.filter);
+    }
+    CU_ASSERT(good > 100);
+}
+
 static void mistakes_are_named(void)
 {
     struct augment_desc desc;
@@ -84,6 +108,7 @@ static void mistakes_are_named(void)
 static const struct test_case CASES[] = {
     {"steps are read", steps_are_read},
     {"format and parse agree", what_is_printed_parses_to_the_same},
+    {"random lines", any_line_is_refused_or_understood},
     {"mistakes are named", mistakes_are_named},
 };
 TEST_MAIN("input/augment_text", CASES)

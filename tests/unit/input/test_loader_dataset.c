@@ -180,6 +180,21 @@ static void evaluation_fails_at_the_first_bad_sample(void)
     }
 }
 
+/* Two bad rows in one microbatch: the first one is named, whichever thread was faster. */
+static void the_first_row_in_error_is_named(void)
+{
+    enum toy_damage damage[SAMPLES] = {[21] = TOY_BAD_CRC, [22] = TOY_BAD_IMAGE, [23] = TOY_BAD_CRC};
+    struct toy toy = toy_new(SAMPLES, damage);
+    struct loader_desc desc = make_desc(&toy, "squash");
+    desc.order = test_order(ORDER_SEQUENTIAL, SAMPLES);
+    desc.substitute_bad = false;
+    for (int round = 0; round < 60; round++) {
+        desc.threads = 1 + round % 4;
+        ASSERT_FAILS(run(&desc, NULL, NULL, NULL), VT_E_FORMAT, "key 000021");
+    }
+    toy_free(&toy);
+}
+
 static void labels_may_be_none_or_several(void)
 {
     enum toy_damage damage[SAMPLES] = {[4] = TOY_UNLABELLED, [9] = TOY_TWO_LABELS, [13] = TOY_TWO_LABELS};
@@ -227,6 +242,7 @@ static const struct test_case CASES[] = {
     {"bad limit", too_many_bad_samples_stop_the_run},
     {"nothing good", nothing_good_is_an_error},
     {"evaluation never substitutes", evaluation_fails_at_the_first_bad_sample},
+    {"first error of a microbatch", the_first_row_in_error_is_named},
     {"no label, several labels", labels_may_be_none_or_several},
     {"broken shard", a_broken_shard_is_an_error_not_a_bad_sample},
 };
