@@ -1,0 +1,271 @@
+/* Linear layers on our own matrix kernels: the weight (or, for its gradient, both operands) is packed into the workspace
+ * by the whole team, then threads take rows (few rows: columns) and finish each hot tile with bias and activation. */
+#include "backend/cpu/cpu.h"
+
+#include <string.h>
+
+enum {
+    ROW_BLOCK = 48,    /* rows of x whose tiles stay in L1/L2 while panels pass */
+    COLUMN_GROUP = 4,  /* panels per tile of products, at most */
+    DEPTH_BLOCK = 1024 /* token rows summed in registers before dw is touched: part of the result's definition */
+};
+
+struct linear_plan {
+    struct op_plan plan;
+    struct linear_desc desc;
+    enum gemm_mode mode;
+    enum gemm_mode gradient_mode; /* of dw: fp32 where dy is fp32, which bf16 would round */
+    int64_t panels_offset, scratch_offset, scratch_bytes; /* of the workspace: packed operand; then per thread */
+    int64_t dy_offset;                                    /* packed dy of the weight gradient, after packed x */
+};
+
+/* One product c(rows, columns) = a b with its epilogue; b packed by the team. */
+struct product {
+    const struct linear_plan *plan;
+    bool backward;             /* dx = dy w, else y = x w^T */
+    int64_t rows, columns, depth;
+    const void *a;
+    enum dtype a_dtype;
+    int64_t a_stride;
+    const void *w;
+    struct epilogue epilogue;  /* pointers at element 0 of the whole tensors */
+};
+
+static int64_t panel_bytes(const struct cpu_kernels *k, int64_t words) { return words * k->width * 4; }
+
+static int64_t operand_bytes(const struct cpu_kernels *k, enum gemm_mode mode, int64_t columns, int64_t depth)
+{
+    return round_up(columns, k->width) / k->width * panel_bytes(k, gemm_words(mode, depth));
+}
+
+static bool needs_conversion(enum gemm_mode mode, enum dtype dtype, int64_t depth)
+{
+    return mode == GEMM_BF16 ? dtype != DTYPE_BF16 || depth % 2 != 0 : dtype != DTYPE_F32;
+}
+
+/* b: the thread's share of the panels. */
+static void pack_weight(const struct product *p, char *panels, int thread, int threads)
+{
+    const struct cpu_kernels *k = cpu_of(&p->plan->plan)->kernels;
+    const struct linear_desc *d = &p->plan->desc;
+    int64_t bytes = panel_bytes(k, gemm_words(p->plan->mode, p->depth));
+    struct cpu_range own = cpu_share(p->columns, k->width, thread, threads);
+    if (own.begin == own.end)
+        return;
+    char *to = panels + own.begin / k->width * bytes;
+    if (p->backward)
+        k->pack_rows(p->plan->mode, at_element(p->w, d->dtype, own.begin), d->dtype, d->in, p->depth, own.end - own.begin,
+                     to, bytes);
+    else
+        k->pack_transposed(p->plan->mode, at_element(p->w, d->dtype, own.begin * d->in), d->dtype, d->in,
+                           own.end - own.begin, p->depth, to, bytes);
+}
+
+static void finish_tile(const struct product *p, const float *c, int64_t c_row, int64_t row, int64_t rows, int64_t column,
+                        int64_t columns)
+{
+    const struct cpu_kernels *k = cpu_of(&p->plan->plan)->kernels;
+    struct epilogue e = p->epilogue;
+    e.c = c;
+    e.c_row = c_row;
+    e.rows = rows;
+    e.columns = columns;
+    e.bias = e.bias ? e.bias + column : NULL;
+    e.y = at_element(e.y, e.dtype_out, row * e.y_row + column);
+    e.pre = e.pre ? at_element(e.pre, e.dtype, row * e.pre_row + column) : NULL;
+    (p->backward ? k->epilogue_backward : k->epilogue_forward)(&e);
+}
+
+static void multiply_block(const struct product *p, const char *panels, char *scratch, struct cpu_range rows,
+                           struct cpu_range columns)
+{
+    const struct cpu_kernels *k = cpu_of(&p->plan->plan)->kernels;
+    const enum gemm_mode mode = p->plan->mode;
+    const int64_t words = gemm_words(mode, p->depth), group = COLUMN_GROUP * k->width, bytes = panel_bytes(k, words);
+    float *c = (float *)scratch;
+    struct gemm_call call = {
+        .mode = mode, .rows = rows.end - rows.begin, .words = words, .a_step = 4, .b_panel = bytes, .c = c, .c_row = group};
+    const char *a = at_element(p->a, p->a_dtype, rows.begin * p->a_stride);
+    if (needs_conversion(mode, p->a_dtype, p->depth)) {
+        char *converted = scratch + ROW_BLOCK * group * 4;
+        k->convert_rows(mode, a, p->a_dtype, p->a_stride, call.rows, p->depth, converted);
+        call.a = converted;
+        call.a_row = words * 4;
+    } else {
+        call.a = a;
+        call.a_row = p->a_stride * dtype_size(p->a_dtype);
+    }
+    for (int64_t column = columns.begin, step; column < columns.end; column += step) {
+        int64_t left = (columns.end - column + k->width - 1) / k->width;
+        step = (left % 3 == 1 && left >= 4 ? 4 : left < 3 ? left : 3) * k->width;
+        call.columns = least(step, columns.end - column);
+        call.b = panels + column / k->width * bytes;
+        k->gemm(&call);
+        finish_tile(p, c, group, rows.begin, call.rows, column, call.columns);
+    }
+}
+
+static void multiply(void *context, int thread, int threads)
+{
+    const struct product *p = context;
+    const struct cpu_backend *cpu = cpu_of(&p->plan->plan);
+    char *workspace = cpu_workspace(&p->plan->plan), *scratch = workspace + p->plan->scratch_offset;
+    pack_weight(p, workspace, thread, threads);
+    cpu_barrier();
+    struct cpu_range rows = {0, p->rows}, columns = {0, p->columns};
+    if (p->rows >= 8 * threads)
+        rows = cpu_share(p->rows, 1, thread, threads);
+    else
+        columns = cpu_share(p->columns, cpu->kernels->width, thread, threads);
+    int64_t blocks = (rows.end - rows.begin + ROW_BLOCK - 1) / ROW_BLOCK;
+    for (int64_t block = 0; block < blocks && columns.begin < columns.end; block++) {
+        struct cpu_range part = cpu_share(rows.end - rows.begin, 1, (int)block, (int)blocks);
+        part.begin += rows.begin;
+        part.end += rows.begin;
+        multiply_block(p, workspace, scratch + thread * p->plan->scratch_bytes, part, columns);
+    }
+}
+
+static void linear_forward(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre)
+{
+    const struct linear_plan *p = (const struct linear_plan *)plan;
+    const struct linear_desc *d = &p->desc;
+    VT_CHECK(!d->bias || b);
+    struct product product = {
+        .plan = p, .rows = d->rows, .columns = d->out, .depth = d->in, .a = x, .a_dtype = d->dtype, .a_stride = d->x_stride, .w = w,
+        .epilogue = {.act = d->act, .bias = d->bias ? b : NULL, .pre = pre, .pre_row = d->out, .y = y, .y_row = d->out,
+                     .dtype = d->dtype, .dtype_out = d->dtype_out},
+    };
+    cpu_parallel(plan->backend, multiply, &product);
+}
+
+static void linear_backward_input(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx)
+{
+    const struct linear_plan *p = (const struct linear_plan *)plan;
+    const struct linear_desc *d = &p->desc;
+    VT_CHECK(d->input_act == ACT_NONE || input_pre);
+    struct product product = {
+        .plan = p, .backward = true, .rows = d->rows, .columns = d->in, .depth = d->out, .a = dy, .a_dtype = d->dtype_out,
+        .a_stride = d->out, .w = w,
+        .epilogue = {.act = d->input_act, .pre = (void *)(uintptr_t)input_pre, .pre_row = d->in, .y = dx, .y_row = d->x_stride,
+                     .dtype = d->dtype, .dtype_out = d->dtype},
+    };
+    cpu_parallel(plan->backend, multiply, &product);
+}
+
+/* ---- dw = dy^T x ---- */
+
+struct weight_gradient {
+    const struct linear_plan *plan;
+    const void *x, *dy;
+    float *dw, *db;
+    bool accumulate;
+};
+
+/* Panels of x (b) and of dy (a: the same layout, read along its columns) for token rows [begin, begin + rows). */
+static void pack_operands(const struct weight_gradient *g, int64_t begin, int64_t rows, char *x_panels, char *dy_panels,
+                          int thread, int threads)
+{
+    const struct linear_desc *d = &g->plan->desc;
+    const struct cpu_kernels *k = cpu_of(&g->plan->plan)->kernels;
+    const enum gemm_mode mode = g->plan->gradient_mode;
+    int64_t bytes = panel_bytes(k, gemm_words(mode, rows));
+    struct cpu_range in = cpu_share(d->in, k->width, thread, threads), out = cpu_share(d->out, k->width, thread, threads);
+    if (in.begin < in.end)
+        k->pack_rows(mode, at_element(g->x, d->dtype, begin * d->x_stride + in.begin), d->dtype, d->x_stride, rows,
+                     in.end - in.begin, x_panels + in.begin / k->width * bytes, bytes);
+    const void *dy = at_element(g->dy, d->dtype_out, begin * d->out + out.begin);
+    if (out.begin < out.end)
+        k->pack_rows(mode, dy, d->dtype_out, d->out, rows, out.end - out.begin, dy_panels + out.begin / k->width * bytes,
+                     bytes);
+    if (g->db && out.begin < out.end) {
+        if (begin == 0 && !g->accumulate)
+            memset(g->db + out.begin, 0, (size_t)(out.end - out.begin) * sizeof *g->db);
+        k->column_sums(dy, d->dtype_out, d->out, rows, out.end - out.begin, g->db + out.begin);
+    }
+}
+
+/* The thread's share of dw's tiles: groups of x panels outside, panels of dy inside. */
+static void multiply_operands(const struct weight_gradient *g, bool accumulate, int64_t rows, const char *x_panels,
+                              const char *dy_panels, int thread, int threads)
+{
+    const struct linear_desc *d = &g->plan->desc;
+    const struct cpu_kernels *k = cpu_of(&g->plan->plan)->kernels;
+    const int64_t width = k->width, words = gemm_words(g->plan->gradient_mode, rows), bytes = panel_bytes(k, words);
+    const int64_t group = 3 * width, groups = (d->in + group - 1) / group, outs = (d->out + width - 1) / width;
+    struct cpu_range own = cpu_share(groups * outs, 1, thread, threads);
+    for (int64_t task = own.begin; task < own.end; task++) {
+        int64_t column = task / outs * group, row = task % outs * width;
+        struct gemm_call call = {
+            .mode = g->plan->gradient_mode, .rows = least(width, d->out - row), .columns = least(group, d->in - column), .words = words,
+            .a = dy_panels + row / width * bytes, .a_row = 4, .a_step = width * 4,
+            .b = x_panels + column / width * bytes, .b_panel = bytes,
+            .c = g->dw + row * d->in + column, .c_row = d->in, .accumulate = accumulate,
+        };
+        k->gemm(&call);
+    }
+}
+
+static void backward_weight(void *context, int thread, int threads)
+{
+    const struct weight_gradient *g = context;
+    const struct linear_desc *d = &g->plan->desc;
+    char *x_panels = cpu_workspace(&g->plan->plan), *dy_panels = x_panels + g->plan->dy_offset;
+    for (int64_t begin = 0; begin < d->rows; begin += DEPTH_BLOCK) {
+        int64_t rows = least(DEPTH_BLOCK, d->rows - begin);
+        pack_operands(g, begin, rows, x_panels, dy_panels, thread, threads);
+        cpu_barrier();
+        multiply_operands(g, g->accumulate || begin > 0, rows, x_panels, dy_panels, thread, threads);
+        if (begin + rows < d->rows)
+            cpu_barrier();
+    }
+}
+
+static void linear_backward_weight(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db,
+                                   bool accumulate)
+{
+    struct weight_gradient gradient = {(const struct linear_plan *)plan, x, dy, dw, db, accumulate};
+    cpu_parallel(plan->backend, backward_weight, &gradient);
+}
+
+/* ---- plan ---- */
+
+static vt_status linear_plan(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)
+{
+    const struct cpu_kernels *k = ((struct cpu_backend *)be)->kernels;
+    VT_CHECK(desc->rows > 0 && desc->in > 0 && desc->out > 0);
+    VT_CHECK(desc->x_stride == 0 || desc->x_stride >= desc->in);
+    VT_CHECK(desc->dtype_out == desc->dtype || desc->dtype_out == DTYPE_F32);
+    VT_TRY(cpu_check_dtype("linear", desc->dtype));
+    enum gemm_mode mode = cpu_gemm_mode(be, desc->dtype);
+    enum gemm_mode gradient_mode = desc->dtype_out == DTYPE_F32 ? GEMM_F32 : mode;
+    int64_t depth_rows = least(desc->rows, DEPTH_BLOCK), deepest = desc->in > desc->out ? desc->in : desc->out;
+    int64_t forward = operand_bytes(k, mode, desc->out, desc->in), backward = operand_bytes(k, mode, desc->in, desc->out);
+    int64_t panels = forward > backward ? forward : backward;
+    int64_t scratch = round_up(ROW_BLOCK * (COLUMN_GROUP * k->width + gemm_words(mode, deepest)) * 4, 64);
+    int64_t x_bytes = operand_bytes(k, gradient_mode, desc->in, depth_rows);
+    int64_t dy_bytes = operand_bytes(k, gradient_mode, desc->out, depth_rows);
+    int64_t products = panels + scratch * be->threads, gradient = x_bytes + dy_bytes;
+    struct linear_plan *made;
+    VT_TRY(cpu_plan_new(be, mode == GEMM_BF16 ? "packed bf16" : "packed fp32", sizeof *made,
+                        products > gradient ? products : gradient, (void **)&made));
+    made->desc = *desc;
+    if (made->desc.x_stride == 0)
+        made->desc.x_stride = desc->in;
+    made->mode = mode;
+    made->gradient_mode = gradient_mode;
+    made->scratch_offset = panels;
+    made->scratch_bytes = scratch;
+    made->dy_offset = x_bytes;
+    made->plan.flops = 2.0 * (double)desc->rows * (double)desc->in * (double)desc->out;
+    *plan = &made->plan;
+    return VT_OK;
+}
+
+void cpu_linear_install(struct nn_ops *nn)
+{
+    nn->linear_plan = linear_plan;
+    nn->linear_forward = linear_forward;
+    nn->linear_backward_input = linear_backward_input;
+    nn->linear_backward_weight = linear_backward_weight;
+}
