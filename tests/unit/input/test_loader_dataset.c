@@ -76,17 +76,21 @@ static void pixels_and_labels_are_those_of_the_shard(void)
 static void add_hash(const struct slot *slot, int row, void *ctx)
 {
     uint64_t *hash_at = ctx;
-    hash_at[slot->position[row]] += slot_row_hash(slot, row, TOY_SIDE * TOY_SIDE);
+    hash_at[slot->position[row]] += slot_row_hash(slot, row, 3 * TOY_SIDE * TOY_SIDE);
 }
 
+/* Colour JPEGs of another size, grey PNMs and bad samples, mixed. */
 static void augmented_pixels_depend_on_position_alone(void)
 {
-    const char *transforms[] = {"rrc(0.3,1)|flip", "pad_crop(2)|flip", "pad_crop(2,reflect)", "centre(0.8)"};
+    const char *transforms[] = {"rrc(0.3,1)|flip", "pad_crop(2)|flip", "pad_crop(2,reflect)", "centre(0.8)", "squash|bilinear"};
     enum toy_damage damage[SAMPLES] = {[7] = TOY_BAD_CRC, [8] = TOY_BAD_IMAGE, [30] = TOY_MARKED_BAD};
+    for (int i = 10; i < SAMPLES; i += 3)
+        damage[i] = i == 30 ? damage[i] : TOY_JPEG;
     struct toy toy = toy_new(SAMPLES, damage);
     for (size_t t = 0; t < sizeof transforms / sizeof *transforms; t++) {
         uint64_t expected[150] = {0};
         struct loader_desc desc = make_desc(&toy, transforms[t]);
+        desc.channels = 3;
         desc.threads = 1;
         ASSERT_OK(run(&desc, add_hash, expected, NULL));
         for (int ranks = 1; ranks <= 3; ranks++) {

@@ -17,7 +17,7 @@
 
 #include "test.h"
 
-enum { TOY_SIDE = 6, TOY_SHARD_SAMPLES = 16, TOY_SHARDS_MOST = 8 };
+enum { TOY_SIDE = 6, TOY_SHARD_SAMPLES = 16, TOY_SHARDS_MOST = 8, TOY_JPEG_WIDTH = 53, TOY_JPEG_HEIGHT = 37 };
 
 enum toy_damage {
     TOY_GOOD,
@@ -26,6 +26,7 @@ enum toy_damage {
     TOY_BAD_SIZE,   /* the index says another width than the image has */
     TOY_MARKED_BAD, /* flagged in the index */
     TOY_UNLABELLED,
+    TOY_JPEG,       /* not damage: a colour JPEG of TOY_JPEG_WIDTH x TOY_JPEG_HEIGHT */
     TOY_TWO_LABELS  /* a second one: class 2 */
 };
 
@@ -41,20 +42,38 @@ static inline void toy_pixels(int sample, uint8_t *pixels)
         pixels[i] = (uint8_t)(sample * 5 + i * 3 + sample * i);
 }
 
+static inline void toy_encode(int sample, bool jpeg, uint8_t **bytes, size_t *size)
+{
+    uint8_t pixels[TOY_JPEG_WIDTH * TOY_JPEG_HEIGHT * 3];
+    struct image image = {.width = TOY_SIDE, .height = TOY_SIDE, .channels = 1, .pixels = pixels};
+    if (!jpeg) {
+        toy_pixels(sample, pixels);
+        ASSERT_OK(image_encode_pnm(&image, bytes, size));
+        return;
+    }
+    image.width = TOY_JPEG_WIDTH;
+    image.height = TOY_JPEG_HEIGHT;
+    image.channels = 3;
+    for (int i = 0; i < TOY_JPEG_WIDTH * TOY_JPEG_HEIGHT * 3; i++)
+        pixels[i] = (uint8_t)(i / 3 % TOY_JPEG_WIDTH * (4 + i % 3) + i / (3 * TOY_JPEG_WIDTH) * (sample % 7));
+    ASSERT_OK(image_encode_jpeg(&image, 90, bytes, size));
+}
+
 static inline void toy_add(int sample, enum toy_damage damage, struct tar_writer *tar, struct shard_index *index)
 {
-    uint8_t pixels[TOY_SIDE * TOY_SIDE], *bytes;
-    struct image image = {.width = TOY_SIDE, .height = TOY_SIDE, .channels = 1, .pixels = pixels};
+    uint8_t *bytes;
     char name[32];
     size_t size;
-    toy_pixels(sample, pixels);
-    snprintf(name, sizeof name, "%06d.pgm", sample);
-    ASSERT_OK(image_encode_pnm(&image, &bytes, &size));
+    bool jpeg = damage == TOY_JPEG;
+    snprintf(name, sizeof name, "%06d.%s", sample, jpeg ? "jpg" : "pgm");
+    toy_encode(sample, jpeg, &bytes, &size);
     if (damage == TOY_BAD_IMAGE)
         memset(bytes, 'x', 3);
-    struct shard_row row = {.bytes = (uint32_t)size, .width = damage == TOY_BAD_SIZE ? TOY_SIDE + 1 : TOY_SIDE,
-                            .height = TOY_SIDE, .codec = CODEC_PNM, .label = damage == TOY_UNLABELLED ? -1 : sample % 3, .key = name,
-                            .flags = SAMPLE_GREY | (damage == TOY_MARKED_BAD ? SAMPLE_BAD : 0),
+    struct shard_row row = {.bytes = (uint32_t)size,
+                            .width = jpeg ? TOY_JPEG_WIDTH : damage == TOY_BAD_SIZE ? TOY_SIDE + 1 : TOY_SIDE,
+                            .height = jpeg ? TOY_JPEG_HEIGHT : TOY_SIDE,
+                            .codec = jpeg ? CODEC_JPEG : CODEC_PNM, .label = damage == TOY_UNLABELLED ? -1 : sample % 3, .key = name,
+                            .flags = (jpeg ? 0u : SAMPLE_GREY) | (damage == TOY_MARKED_BAD ? SAMPLE_BAD : 0u),
                             .crc32c = crc32c(0, bytes, size) ^ (damage == TOY_BAD_CRC)};
     ASSERT_OK(tar_write(tar, name, bytes, size, &row.offset));
     ASSERT_OK(shard_index_append(index, &row));
