@@ -12,7 +12,7 @@ static const struct op_case CASES[] = {
     {"one query, 7 keys", .layout = LAYOUT_TOKENS, .desc.attention = {SIZE(2, 2, 1, 7, 4), .scale = 0.5f}},
     {"3 queries, 6 keys, dropout", .layout = LAYOUT_TOKENS,
      .desc.attention = {SIZE(2, 2, 3, 6, 4), .scale = 0.5f, .dropout = 0.5f, .purpose = 17}},
-    {"sharp softmax", .desc.attention = {SIZE(1, 2, 17, 17, 32), .scale = 4}},
+    {"sharp softmax", OPT_SHARP, .desc.attention = {SIZE(1, 2, 17, 17, 32), .scale = 4}},
     {"vit 2x3x65x64", .desc.attention = {SIZE(2, 3, 65, 65, 64), .scale = 0.125f}},
     {"vit 1x3x197x64", .desc.attention = {SIZE(1, 3, 197, 197, 64), .scale = 0.125f}},
     {"vit dropout 2x3x65x64", .desc.attention = {SIZE(2, 3, 65, 65, 64), .scale = 0.125f, .dropout = 0.1f, .purpose = 529}},
@@ -64,12 +64,13 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
 {
     const struct attention_desc *d = &c->desc.attention;
     int64_t k, v, qkv = offsets(c, &k, &v), o = d->batch * d->queries * d->heads * d->head_dim;
+    enum limit limit = c->options & OPT_SHARP ? LIMIT_SHARP : LIMIT_FUSED;
     s[QKV] = (struct tensor_spec){"qkv", d->dtype, qkv, FWD_IN | BWD_IN};
     s[POSITION] = (struct tensor_spec){"position", DTYPE_I64, d->batch, FWD_IN | BWD_IN, .fill = FILL_POSITION};
-    s[O] = (struct tensor_spec){"o", d->dtype, o, FWD_OUT | BWD_IN, .limit = LIMIT_FUSED};
+    s[O] = (struct tensor_spec){"o", d->dtype, o, FWD_OUT | BWD_IN, .limit = limit};
     s[LSE] = (struct tensor_spec){"lse", DTYPE_F32, d->batch * d->heads * d->queries, FWD_OUT | BWD_IN};
     s[DO] = (struct tensor_spec){"d_o", d->dtype, o, BWD_IN, .dout_of = 1 + O};
-    s[DQKV] = (struct tensor_spec){"dqkv", d->dtype, qkv, BWD_OUT, .limit = LIMIT_FUSED, .grad_of = 1 + QKV};
+    s[DQKV] = (struct tensor_spec){"dqkv", d->dtype, qkv, BWD_OUT, .limit = limit, .grad_of = 1 + QKV};
     return COUNT;
 }
 

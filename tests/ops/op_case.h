@@ -32,7 +32,8 @@ enum limit {
     LIMIT_DTYPE,   /* by dtype: fp32 1e-5; bf16 by rounding floors */
     LIMIT_EXACT,   /* bit for bit */
     LIMIT_ROUNDED, /* fp32 sums whose terms a backend may round to T first: one bf16 rounding when T is bf16 */
-    LIMIT_FUSED    /* bf16 results of chained products: intermediates (p, ds) may be rounded to bf16 too */
+    LIMIT_FUSED,   /* bf16 results of chained products: intermediates (p, ds) may be rounded to bf16 too */
+    LIMIT_SHARP    /* FUSED, with scores near 80: fp32 rounds them by 80 * 2^-24, which exp passes on; fp32 1e-3 */
 };
 
 struct tensor_spec {
@@ -60,7 +61,8 @@ enum option {
     OPT_LOGITS = 128,    /* linear: y in fp32 */
     OPT_NAN_PADDING = 256, /* loss: rows of weight 0 hold NaN logits */
     OPT_NONFINITE = 512, /* optim: a NaN among the gradients */
-    OPT_NO_COPIES = 1024 /* optim: compute and ema = NULL */
+    OPT_NO_COPIES = 1024, /* optim: compute and ema = NULL */
+    OPT_SHARP = 2048      /* attention: large scores */
 };
 enum layout { LAYOUT_PACKED, LAYOUT_TOKENS, LAYOUT_HEADS }; /* attention: [B,N,3,A,d]; [B,N,A,d] each; [B,A,N,d] each */
 
