@@ -1,7 +1,7 @@
 # The op checker (README in src/backend): ref against finite differences, and each backend against ref.
 set(ops ${CMAKE_CURRENT_SOURCE_DIR}/ops)
 file(GLOB ops_families CONFIGURE_DEPENDS ${ops}/famil*.c)
-add_library(vt_ops_table STATIC ${ops_families} ${ops}/tensors.c)
+add_library(vt_ops_table STATIC ${ops_families} ${ops}/tensors.c ${ops}/compare.c)
 target_link_libraries(vt_ops_table PUBLIC vt_flags vt_backend_ref vt_backend m)
 target_include_directories(vt_ops_table PUBLIC ${ops})
 # Rows of the tables name only the fields that matter.
@@ -13,6 +13,7 @@ add_executable(test_gradcheck ${ops}/test_gradcheck.c)
 target_link_libraries(test_gradcheck PRIVATE vt_ops_table)
 set_target_properties(test_ops test_gradcheck PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 
+vt_test(ops_checker SOURCES ${ops}/test_checker.c LINKS vt_ops_table LABELS ops)
 add_test(NAME ops_gradcheck COMMAND test_gradcheck)
 add_test(NAME ops_ref_strict COMMAND test_ops ref-strict)
 set(ops_tests ops_gradcheck ops_ref_strict)
