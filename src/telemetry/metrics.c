@@ -122,7 +122,8 @@ vt_status metrics_write(struct metrics *metrics, int64_t step, int64_t images_se
     double now = wall_time_now();
     VT_TRY(write_line(metrics, now, step, images_seen, epoch, values, count));
     struct metric scalars[METRICS_MAX] = {{"epoch", epoch}, {"images_seen", (double)images_seen}};
-    memcpy(scalars + 2, values, (size_t)count * sizeof *values);
+    for (int i = 0; i < count; i++)
+        scalars[2 + i] = values[i];
     return events_write(metrics->events, now, step, scalars, count + 2);
 }
 

@@ -1,5 +1,6 @@
-/* Where the time of a step goes. The parts of a step follow each other on the training thread; read, decode and augment
- * happen beside it, on the loader's threads, and are given as numbers only. */
+/* Where the time of a step goes. The parts of a step follow each other on the training thread. Waiting for the slowest rank
+ * shows up as exposed communication; the straggler part is taken out of it, so that the parts still sum to the step. Read,
+ * decode and augment happen beside the step, on the loader's threads, and are given as numbers only. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +10,13 @@
 #include "telemetry/report_parts.h"
 #include "telemetry/svg.h"
 
-enum { PARTS = 8, OTHER = PARTS - 1, COLUMNS_MAX = 160, STACKS_MAX = 8 };
+enum { COMM = 4, STRAGGLER = 6, PARTS = 8, OTHER = PARTS - 1, COLUMNS_MAX = 160, STACKS_MAX = 8 };
 
-static const char *const part_names[PARTS] = {"data_wait", "copy", "forward", "backward", "comm_exposed", "optimizer",
-                                              "straggler", "other"};
+/* The metrics, and what the page calls their share. */
+static const char *const part_metrics[OTHER] = {"data_wait", "copy", "forward", "backward", "comm_exposed", "optimizer",
+                                                "straggler"};
+static const char *const part_names[PARTS] = {"data wait", "copy", "forward", "backward", "comm", "optimizer", "straggler",
+                                              "other"};
 static const char *const beside_names[] = {"read", "decode", "augment"};
 enum { BESIDE = sizeof beside_names / sizeof *beside_names };
 
@@ -44,10 +48,15 @@ static double mean_of(const double *values, int64_t from, int64_t to)
 static bool mean_parts(const struct run_data *run, int64_t from, int64_t to, struct parts *parts)
 {
     double rest = 0;
-    for (int k = 0; k < OTHER; k++) {
-        parts->ms[k] = mean_of(time_column(run, part_names[k]), from, to);
-        rest += parts->ms[k] > 0 ? parts->ms[k] : 0;
+    for (int k = 0; k < OTHER; k++)
+        parts->ms[k] = mean_of(time_column(run, part_metrics[k]), from, to);
+    double exposed_ms = fmax(0, parts->ms[COMM]);
+    if (!isnan(parts->ms[STRAGGLER])) {
+        parts->ms[STRAGGLER] = fmin(fmax(0, parts->ms[STRAGGLER]), exposed_ms);
+        parts->ms[COMM] = exposed_ms - parts->ms[STRAGGLER];
     }
+    for (int k = 0; k < OTHER; k++)
+        rest += parts->ms[k] > 0 ? parts->ms[k] : 0;
     for (int k = 0; k < BESIDE; k++)
         parts->beside_ms[k] = mean_of(time_column(run, beside_names[k]), from, to);
     parts->step_ms = mean_of(time_column(run, "step"), from, to);
@@ -132,8 +141,9 @@ static void draw_table(FILE *out, const struct runs *runs)
             table_cell(out, parts.beside_ms[k], 0);
         fputs("</tr>\n", out);
     }
-    fputs("</tbody></table></div>\n<p class=\"dim\">Means over the second half of each run. * on the loader's threads, beside the "
-          "step: they cost time only as data_wait.</p>\n", out);
+    fputs("</tbody></table></div>\n<p class=\"dim\">Means over the second half of each run. comm is what time/comm_exposed_ms "
+          "leaves without straggler, the wait for the slowest rank. * summed over the loader's threads, beside the step: they cost "
+          "time only as data wait.</p>\n", out);
 }
 
 /* Means over up to COLUMNS_MAX groups of rows that have a step time. */

@@ -144,14 +144,16 @@ static vt_status parse_lines(struct table *table, const char *text, size_t size)
 static void mark_superseded(const struct run_data *run, bool *dead)
 {
     int64_t cut = INT64_MAX, segment_first = INT64_MAX;
+    bool newest = true; /* still in the newest attempt */
     for (int64_t r = run->row_count - 1; r >= 0; r--) {
         if (r + 1 < run->row_count && run->rows[r].attempt != run->rows[r + 1].attempt) {
+            newest = false;
             cut = segment_first < cut ? segment_first : cut;
             segment_first = INT64_MAX;
         }
         if (run->rows[r].step < segment_first)
             segment_first = run->rows[r].step;
-        dead[r] = run->rows[r].step >= cut;
+        dead[r] = !newest && run->rows[r].step >= cut;
     }
 }
 
