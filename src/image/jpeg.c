@@ -179,16 +179,29 @@ static void finish_row(const struct jpeg_decompress_struct *jpeg, uint8_t *row, 
     image_convert_row(src, stored, dst, channels, count);
 }
 
+/* Ask for the region's columns and one more on each side, since upsampling looks there. And for 16 at least: below 2
+ * chroma columns libjpeg falls back to plain upsampling. Returns the first column that rows will have. */
+static size_t crop_columns(struct jpeg_decompress_struct *jpeg, struct image_rect rect)
+{
+    enum { LEAST = 16 };
+    JDIMENSION first = rect.x > 0 ? (JDIMENSION)rect.x - 1 : 0, end = (JDIMENSION)(rect.x + rect.width) + 1;
+    if (end < first + LEAST)
+        end = first + LEAST;
+    if (end > jpeg->output_width)
+        end = jpeg->output_width;
+    if (end < first + LEAST)
+        first = end > LEAST ? end - LEAST : 0;
+    JDIMENSION width = end - first;
+    jpeg_crop_scanline(jpeg, &first, &width);
+    return first;
+}
+
 static void read_rows(struct decoder *decoder, struct image_rect rect, int channels, struct image *out)
 {
     struct jpeg_decompress_struct *jpeg = &decoder->jpeg;
     size_t left = 0;
     if (rect.width != (int)jpeg->output_width && region_is_exact(jpeg)) {
-        JDIMENSION first = rect.x > 0 ? (JDIMENSION)rect.x - 1 : 0;
-        JDIMENSION end = (JDIMENSION)(rect.x + rect.width) + 1;
-        JDIMENSION width = (end < jpeg->output_width ? end : jpeg->output_width) - first;
-        jpeg_crop_scanline(jpeg, &first, &width);
-        left = first;
+        left = crop_columns(jpeg, rect);
     }
     size_t skip = (size_t)rect.x - left, count = (size_t)rect.width, row_bytes = count * (size_t)channels;
     JSAMPARRAY rows = (*jpeg->mem->alloc_sarray)((j_common_ptr)jpeg, JPOOL_IMAGE,
