@@ -82,10 +82,14 @@ size_t activations_layout(struct activations *acts, const struct vit_desc *desc,
     acts->delta = take(&l, M * D, T);
     acts->y = take(&l, M * D, T);
     for (int i = 0; i < c->depth; i++) {
-        if (i == 0 || desc->training)
+        const bool own = desc->training && !desc->recompute;
+        if (i == 0 || own) {
             layout_block(&l, &acts->blocks[i], desc);
-        else
-            acts->blocks[i] = acts->blocks[0];
+            continue;
+        }
+        acts->blocks[i] = acts->blocks[0];
+        if (desc->training)
+            acts->blocks[i].x1 = take(&l, M * D, R);
     }
     layout_head(&l, acts, desc);
     if (desc->training) {

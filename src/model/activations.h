@@ -1,5 +1,6 @@
 /* The activation plan: every tensor a pass leaves for later, in one device arena. A training replica keeps each block's
- * tensors until its backward; an evaluation replica runs every block in the buffers of one. Private to this room. */
+ * tensors until its backward, or with `recompute` only its x1; an evaluation replica runs every block in the buffers of one.
+ * Private to this room. */
 #ifndef VT_MODEL_ACTIVATIONS_H
 #define VT_MODEL_ACTIVATIONS_H
 
@@ -40,7 +41,7 @@ struct activations {
     void *dfeatures; /* T [B,J]: gradient of pre_logits_pre */
     void *dpooled;   /* T [B,D] */
     void *dx;        /* R [M,D]: gradient of the stream */
-    void *wide;      /* T [M, max(F,3D)]: dh, then dqkv */
+    void *wide;      /* T [M, max(F,3D)]: dh, then dqkv; before them a recomputed block's attention output */
 };
 
 /* Allocates the host array of blocks. VT_E_MEMORY. */

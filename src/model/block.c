@@ -22,15 +22,16 @@ static vt_status plan_linear(struct vit *vit, struct linear_desc desc, struct op
     return vit->be->nn.linear_plan(vit->be, &desc, plan);
 }
 
-vt_status block_plan_linears(struct vit *vit)
+vt_status block_plan_shared(struct vit *vit)
 {
     const struct vit_config *c = &vit->desc.config;
     const int64_t D = c->width, F = c->mlp_width;
-    struct block_linears *l = &vit->linears;
+    struct block_shared *l = &vit->shared;
     VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = 3 * D, .bias = c->qkv_bias}, &l->qkv));
     VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = D, .bias = true}, &l->proj));
     VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = F, .bias = true, .act = c->gelu}, &l->fc1));
-    return plan_linear(vit, (struct linear_desc){.in = F, .out = D, .bias = true, .input_act = c->gelu}, &l->fc2);
+    VT_TRY(plan_linear(vit, (struct linear_desc){.in = F, .out = D, .bias = true, .input_act = c->gelu}, &l->fc2));
+    return vit->desc.training && vit->desc.recompute ? block_plan_first_norm(vit, 0, &l->norm1_again) : VT_OK;
 }
 
 static struct add_norm_desc norm_desc(const struct vit *vit)
@@ -130,10 +131,11 @@ vt_status block_plan(struct vit *vit, int layer)
 
 void block_close(struct vit *vit)
 {
-    op_plan_close(&vit->linears.qkv);
-    op_plan_close(&vit->linears.proj);
-    op_plan_close(&vit->linears.fc1);
-    op_plan_close(&vit->linears.fc2);
+    op_plan_close(&vit->shared.qkv);
+    op_plan_close(&vit->shared.proj);
+    op_plan_close(&vit->shared.fc1);
+    op_plan_close(&vit->shared.fc2);
+    op_plan_close(&vit->shared.norm1_again);
     for (int i = 0; vit->blocks && i < vit->desc.config.depth; i++) {
         op_plan_close(&vit->blocks[i].norm1);
         op_plan_close(&vit->blocks[i].attention);
@@ -148,22 +150,14 @@ static void *part(const struct vit *vit, void *qkv, int index)
     return (char *)qkv + (size_t)(index * vit->desc.config.width) * dtype_bytes(vit->desc.dtype);
 }
 
-void block_forward(const struct vit *vit, int layer, const struct pass *pass)
+/* From y1 to h. delta: where the attention branch's output goes. */
+static void forward_inner(const struct vit *vit, int layer, const struct pass *pass, void *delta)
 {
     const struct nn_ops *nn = &vit->be->nn;
     const struct block *b = &vit->blocks[layer];
-    const struct block_linears *l = &vit->linears;
+    const struct block_shared *l = &vit->shared;
     const struct block_activations *a = &vit->acts.blocks[layer];
-    void *delta = vit->acts.delta;
 
-    const struct add_norm_forward_args norm1 = {.x = layer ? vit->acts.blocks[layer - 1].x2 : a->x1,
-                                                .delta = layer ? delta : NULL,
-                                                .weight = master_of(vit, pass, b->norm1_rows.weight),
-                                                .bias = master_of(vit, pass, b->norm1_rows.bias),
-                                                .x_out = layer ? a->x1 : NULL,
-                                                .y = a->y1,
-                                                .stats = a->stats1};
-    nn->add_norm_forward(b->norm1, &norm1, &pass->random);
     nn->linear_forward(l->qkv, a->y1, matrix_of(vit, pass, b->qkv.weight), master_of(vit, pass, b->qkv.bias), a->qkv, NULL);
     nn->attention_forward(b->attention, part(vit, a->qkv, 0), part(vit, a->qkv, 1), part(vit, a->qkv, 2), a->o, a->lse,
                           &pass->random);
@@ -180,20 +174,51 @@ void block_forward(const struct vit *vit, int layer, const struct pass *pass)
     nn->linear_forward(l->fc1, a->y2, matrix_of(vit, pass, b->fc1.weight), master_of(vit, pass, b->fc1.bias), a->h, a->pre);
     if (b->mlp_dropout)
         nn->dropout_forward(b->mlp_dropout, a->h, a->h, &pass->random);
-    nn->linear_forward(l->fc2, a->h, matrix_of(vit, pass, b->fc2.weight), master_of(vit, pass, b->fc2.bias), delta, NULL);
 }
 
-/* On entry acts.dx is the gradient of x2, acts.delta that of fc2's output; on exit those of x and of the delta before. */
-void block_backward(const struct vit *vit, int layer, const struct pass *pass)
+void block_forward(const struct vit *vit, int layer, const struct pass *pass)
 {
     const struct nn_ops *nn = &vit->be->nn;
     const struct block *b = &vit->blocks[layer];
-    const struct block_linears *l = &vit->linears;
+    const struct block_activations *a = &vit->acts.blocks[layer];
+    void *delta = vit->acts.delta;
+
+    const struct add_norm_forward_args norm1 = {.x = layer ? vit->acts.blocks[layer - 1].x2 : a->x1,
+                                                .delta = layer ? delta : NULL,
+                                                .weight = master_of(vit, pass, b->norm1_rows.weight),
+                                                .bias = master_of(vit, pass, b->norm1_rows.bias),
+                                                .x_out = layer ? a->x1 : NULL,
+                                                .y = a->y1,
+                                                .stats = a->stats1};
+    nn->add_norm_forward(b->norm1, &norm1, &pass->random);
+    forward_inner(vit, layer, pass, delta);
+    nn->linear_forward(vit->shared.fc2, a->h, matrix_of(vit, pass, b->fc2.weight), master_of(vit, pass, b->fc2.bias), delta,
+                       NULL);
+}
+
+/* Fill the shared buffers again from the one tensor kept, x1; fc2's output is not needed. */
+static void recompute(const struct vit *vit, int layer, const struct pass *pass)
+{
+    const struct block *b = &vit->blocks[layer];
+    const struct block_activations *a = &vit->acts.blocks[layer];
+    const struct add_norm_forward_args norm1 = {.x = a->x1,
+                                                .weight = master_of(vit, pass, b->norm1_rows.weight),
+                                                .bias = master_of(vit, pass, b->norm1_rows.bias),
+                                                .y = a->y1,
+                                                .stats = a->stats1};
+    vit->be->nn.add_norm_forward(vit->shared.norm1_again, &norm1, &pass->random);
+    forward_inner(vit, layer, pass, vit->acts.wide);
+}
+
+static void backward_mlp(const struct vit *vit, int layer, const struct pass *pass)
+{
+    const struct nn_ops *nn = &vit->be->nn;
+    const struct block *b = &vit->blocks[layer];
+    const struct block_shared *l = &vit->shared;
     const struct block_activations *a = &vit->acts.blocks[layer];
     const struct grads *g = &pass->grads;
-    void *dx = vit->acts.dx, *ddelta = vit->acts.delta, *dy = vit->acts.y;
+    void *dx = vit->acts.dx, *ddelta = vit->acts.delta, *dy = vit->acts.y, *dh = vit->acts.wide;
 
-    void *dh = vit->acts.wide;
     nn->linear_backward_weight(l->fc2, a->h, ddelta, grad_of(g, b->fc2.weight), NULL, g->accumulate);
     nn->linear_backward_input(l->fc2, ddelta, matrix_of(vit, pass, b->fc2.weight), a->pre, dh);
     if (b->mlp_dropout) /* commutes with the product by gelu'(pre) */
@@ -213,8 +238,17 @@ void block_backward(const struct vit *vit, int layer, const struct pass *pass)
                                                  .accumulate = g->accumulate};
     nn->add_norm_backward(b->norm2, &norm2, &pass->random);
     grads_final(g, b->norm2_rows.weight);
+}
 
-    void *d_o = dy, *dqkv = vit->acts.wide;
+static void backward_attention(const struct vit *vit, int layer, const struct pass *pass)
+{
+    const struct nn_ops *nn = &vit->be->nn;
+    const struct block *b = &vit->blocks[layer];
+    const struct block_shared *l = &vit->shared;
+    const struct block_activations *a = &vit->acts.blocks[layer];
+    const struct grads *g = &pass->grads;
+    void *dx = vit->acts.dx, *ddelta = vit->acts.delta, *dy = vit->acts.y, *d_o = dy, *dqkv = vit->acts.wide;
+
     nn->linear_backward_weight(l->proj, a->o, ddelta, grad_of(g, b->proj.weight), NULL, g->accumulate);
     nn->linear_backward_input(l->proj, ddelta, matrix_of(vit, pass, b->proj.weight), NULL, d_o);
     nn->attention_backward(b->attention, part(vit, a->qkv, 0), part(vit, a->qkv, 1), part(vit, a->qkv, 2), a->o, a->lse,
@@ -235,4 +269,13 @@ void block_backward(const struct vit *vit, int layer, const struct pass *pass)
         .accumulate = g->accumulate};
     nn->add_norm_backward(b->norm1, &norm1, &pass->random);
     grads_final(g, b->norm1_rows.weight);
+}
+
+/* On entry acts.dx is the gradient of x2, acts.delta that of fc2's output; on exit those of x and of the delta before. */
+void block_backward(const struct vit *vit, int layer, const struct pass *pass)
+{
+    if (vit->desc.recompute && layer < vit->desc.config.depth - 1) /* the last block's tensors are still there */
+        recompute(vit, layer, pass);
+    backward_mlp(vit, layer, pass);
+    backward_attention(vit, layer, pass);
 }

@@ -16,9 +16,10 @@ struct patch_embed {
     struct linear_rows proj_rows;
     int cls_token, pos_embed;
 };
-/* Products have the same shape in every block: planned once. */
-struct block_linears {
+/* The same in every block (no draws): planned once. */
+struct block_shared {
     struct op_plan *qkv, *proj, *fc1, *fc2;
+    struct op_plan *norm1_again; /* of the sum already made; NULL unless blocks are recomputed */
 };
 struct block {
     struct op_plan *norm1, *attention, *norm2, *mlp_dropout; /* per layer: each has its own draws; dropout NULL = off */
@@ -33,7 +34,7 @@ struct vit {
     struct vit_desc desc;
     struct backend *be; /* borrowed */
     struct patch_embed embed;
-    struct block_linears linears;
+    struct block_shared shared;
     struct block *blocks; /* [depth], owned */
     struct head head;
     struct activations acts;
@@ -74,7 +75,7 @@ void patch_embed_close(struct vit *vit);
 void patch_embed_forward(const struct vit *vit, const struct pass *pass);
 void patch_embed_backward(const struct vit *vit, const struct pass *pass);
 
-VT_MUST_CHECK vt_status block_plan_linears(struct vit *vit);
+VT_MUST_CHECK vt_status block_plan_shared(struct vit *vit);
 VT_MUST_CHECK vt_status block_plan(struct vit *vit, int layer);
 void block_close(struct vit *vit);
 void block_forward(const struct vit *vit, int layer, const struct pass *pass);

@@ -53,7 +53,7 @@ vt_status vit_open(const struct vit_desc *desc, struct backend *be, struct vit *
         VT_TRY_OUT(VT_FAIL(VT_E_MEMORY, "model: no memory for the plans of %d blocks", depth));
 
     VT_TRY_OUT(patch_embed_plan(vit));
-    VT_TRY_OUT(block_plan_linears(vit));
+    VT_TRY_OUT(block_plan_shared(vit));
     for (int i = 0; i < depth; i++)
         VT_TRY_OUT(block_plan(vit, i));
     VT_TRY_OUT(head_plan(vit));
@@ -91,10 +91,10 @@ void vit_close(struct vit **vit)
 /* All plans of the replica, one after the other; NULL ends. For sums and maxima. */
 static const struct op_plan *plan_at(const struct vit *vit, int index, int *count)
 {
-    const struct block_linears *l = &vit->linears;
+    const struct block_shared *l = &vit->shared;
     const struct head *h = &vit->head;
     const struct op_plan *single[] = {vit->embed.patchify, vit->embed.proj, vit->embed.embed, l->qkv, l->proj, l->fc1, l->fc2,
-                                      h->norm, h->pool, h->pre_logits, h->head, h->loss};
+                                      l->norm1_again, h->norm, h->pool, h->pre_logits, h->head, h->loss};
     enum { SINGLE = sizeof single / sizeof *single, PER_BLOCK = 4 };
     *count = SINGLE + PER_BLOCK * vit->desc.config.depth;
     if (index < SINGLE)
@@ -118,7 +118,7 @@ struct vit_memory vit_memory_plan(const struct vit *vit)
 
 double vit_forward_flops(const struct vit *vit)
 {
-    const struct block_linears *l = &vit->linears;
+    const struct block_shared *l = &vit->shared;
     double flops = vit->embed.proj->flops + vit->head.head->flops;
     if (vit->head.pre_logits)
         flops += vit->head.pre_logits->flops;

@@ -22,6 +22,8 @@ struct vit_desc {
     enum dtype dtype;                 /* T */
     enum dtype dtype_stream;          /* R; fp32 unless the backend prefers bf16 */
     bool training;                    /* false: forward only, nothing saved for backward */
+    bool recompute;                   /* training: keep only the stream of each block, recompute the rest in backward
+                                       * (a third more time; the same bits, as every op is a function of its inputs) */
     uint64_t seed;                    /* of dropout and drop-path */
     enum loss_kind loss;
     float smoothing;
