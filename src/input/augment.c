@@ -14,7 +14,10 @@ static const double RATIO_MIN = 3.0 / 4.0, RATIO_MAX = 4.0 / 3.0;
 enum { CROP_TRIES = 10 };
 
 /* A config value such as 0.08 is kept as a float; the published formulas use the double of the same decimal. */
-static double decimal(float value) { return rint((double)value * 1e6) / 1e6; }
+static double decimal(float value)
+{
+    return rint((double)value * 1e6) / 1e6;
+}
 
 struct augment_scratch {
     struct image decoded, resized;
@@ -50,7 +53,8 @@ static struct image_rect random_resized_crop(const struct augment_desc *desc, in
 
 /* timm's evaluation: torchvision Resize(floor(size / fraction)) of the short side (the long one is truncated), then
  * CenterCrop, which rounds half to even. */
-static void centre_crop(const struct augment_desc *desc, int width, int height, int image_size, struct augment_draw *draw)
+static void centre_crop(const struct augment_desc *desc, int width, int height, int image_size,
+                        struct augment_draw *draw)
 {
     int64_t short_side = (int64_t)floor(image_size / decimal(desc->crop_fraction));
     int64_t long_side = short_side * (width > height ? width : height) / (width > height ? height : width);
@@ -64,9 +68,8 @@ void augment_draw(const struct augment_desc *desc, int width, int height, int im
                   uint64_t position, struct augment_draw *draw)
 {
     VT_CHECK(width > 0 && height > 0 && image_size > 0);
-    *draw = (struct augment_draw){.source = {.width = width, .height = height},
-                                  .resized_width = image_size,
-                                  .resized_height = image_size};
+    *draw = (struct augment_draw){
+        .source = {.width = width, .height = height}, .resized_width = image_size, .resized_height = image_size};
     switch (desc->crop) {
     case CROP_NONE:
         break;
@@ -86,7 +89,10 @@ void augment_draw(const struct augment_desc *desc, int width, int height, int im
     draw->flip = desc->flip > 0 && draw_uniform(seed, DRAW_FLIP, position, 0) < desc->flip;
 }
 
-struct augment_scratch *augment_scratch_new(void) { return calloc(1, sizeof(struct augment_scratch)); }
+struct augment_scratch *augment_scratch_new(void)
+{
+    return calloc(1, sizeof(struct augment_scratch));
+}
 
 void augment_scratch_free(struct augment_scratch **scratch)
 {
@@ -118,9 +124,13 @@ static void pad_pixels(const uint8_t *source, int width, int left, bool reflect,
     }
 }
 
-static int clamp(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
+static int clamp(int value, int low, int high)
+{
+    return value < low ? low : value > high ? high : value;
+}
 
-static void copy_row(const uint8_t *source, int width, int left, bool reflect, int image_size, int channels, uint8_t *out)
+static void copy_row(const uint8_t *source, int width, int left, bool reflect, int image_size, int channels,
+                     uint8_t *out)
 {
     int begin = clamp(-left, 0, image_size), end = clamp(width - left, begin, image_size);
     pad_pixels(source, width, left, reflect, channels, 0, begin, out);
@@ -154,8 +164,8 @@ static struct image image_over(uint8_t *pixels, int image_size, int channels)
     return (struct image){.pixels = pixels, .capacity = (size_t)image_size * (size_t)image_size * (size_t)channels};
 }
 
-static vt_status decode_source(const struct augment_draw *draw, const uint8_t *bytes, size_t size, int channels, bool part,
-                               struct image *out)
+static vt_status decode_source(const struct augment_draw *draw, const uint8_t *bytes, size_t size, int channels,
+                               bool part, struct image *out)
 {
     if (part)
         return image_decode_region(bytes, size, channels, draw->source, out);
@@ -166,13 +176,14 @@ static vt_status decode_source(const struct augment_draw *draw, const uint8_t *b
     return VT_OK;
 }
 
-vt_status augment_run(const struct augment_desc *desc, const struct augment_draw *draw, const uint8_t *bytes, size_t size,
-                      int image_size, int channels, struct augment_scratch *scratch, uint8_t *out, double *decode_ms,
-                      double *augment_ms)
+vt_status augment_run(const struct augment_desc *desc, const struct augment_draw *draw, const uint8_t *bytes,
+                      size_t size, int image_size, int channels, struct augment_scratch *scratch, uint8_t *out,
+                      double *decode_ms, double *augment_ms)
 {
     const struct image_rect *source = &draw->source;
     bool resize = source->width != draw->resized_width || source->height != draw->resized_height;
-    bool cut = draw->left != 0 || draw->top != 0 || draw->resized_width != image_size || draw->resized_height != image_size;
+    bool cut =
+        draw->left != 0 || draw->top != 0 || draw->resized_width != image_size || draw->resized_height != image_size;
     struct image last = image_over(out, image_size, channels);
     struct image *decoded = &scratch->decoded, *resized = cut ? &scratch->resized : &last;
 

@@ -1,4 +1,4 @@
-/* From image bytes to final u8 HWC pixels: crop, resize, flip. Pure: random draws are keyed by (seed, stream position). */
+/* From image bytes to final u8 HWC pixels: crop, resize, flip. Pure: draws are keyed by (seed, stream position). */
 #ifndef VT_INPUT_AUGMENT_H
 #define VT_INPUT_AUGMENT_H
 
@@ -9,10 +9,10 @@
 #include "image/image.h"
 
 enum crop_kind {
-    CROP_NONE,    /* resize straight to the square (squash); nothing at all when sizes agree */
-    CROP_RANDOM_RESIZED, /* timm/torchvision RandomResizedCrop: area in [scale_min, scale_max], ratio 3/4..4/3, 10 tries */
-    CROP_PADDED,  /* pad by `pad` (zeros, or reflect), then a random crop of the image's own size (resized before) */
-    CROP_CENTRE   /* evaluation: short side to image_size / crop_fraction, centre crop */
+    CROP_NONE,           /* resize straight to the square (squash); nothing at all when sizes agree */
+    CROP_RANDOM_RESIZED, /* timm/torchvision RandomResizedCrop: area scale_min..scale_max, ratio 3/4..4/3 */
+    CROP_PADDED, /* pad by `pad` (zeros, or reflect), then a random crop of the image's own size (resized before) */
+    CROP_CENTRE  /* evaluation: short side to image_size / crop_fraction, centre crop */
 };
 
 struct augment_desc {
@@ -29,8 +29,8 @@ struct augment_desc {
 enum { AUGMENT_TEXT_BYTES = 128 }; /* enough for any augment_format */
 
 /* Parse `data.transform`: a big_vision-style line of steps, "rrc(0.08,1)|flip(0.5)", "pad_crop(4)|flip", "squash",
- * "centre(0.875)", optional "|bicubic" or "|bilinear" (default bicubic). Also "pad_crop(4,reflect)"; bare "rrc", "flip",
- * "centre" take (0.08,1), (0.5), (0.875). "auto" is not accepted here. VT_E_USAGE names the step. */
+ * "centre(0.875)", optional "|bicubic" or "|bilinear" (default bicubic). Also "pad_crop(4,reflect)"; bare "rrc",
+ * "flip", "centre" take (0.08,1), (0.5), (0.875). "auto" is not accepted here. VT_E_USAGE names the step. */
 VT_MUST_CHECK vt_status augment_parse(const char *text, struct augment_desc *desc);
 /* The line that parses to `desc`. */
 void augment_format(const struct augment_desc *desc, char *text, size_t bytes);
@@ -51,6 +51,7 @@ void augment_draw(const struct augment_desc *desc, int width, int height, int im
                   uint64_t position, struct augment_draw *draw);
 
 struct augment_scratch; /* per thread */
+
 struct augment_scratch *augment_scratch_new(void); /* NULL: out of memory */
 void augment_scratch_free(struct augment_scratch **scratch);
 /* Decode `bytes` and write image_size x image_size x channels pixels to out. decode_ms/augment_ms are added to.
@@ -58,6 +59,7 @@ void augment_scratch_free(struct augment_scratch **scratch);
  * sample; out is then unspecified. */
 VT_MUST_CHECK vt_status augment_run(const struct augment_desc *desc, const struct augment_draw *draw,
                                     const uint8_t *bytes, size_t size, int image_size, int channels,
-                                    struct augment_scratch *scratch, uint8_t *out, double *decode_ms, double *augment_ms);
+                                    struct augment_scratch *scratch, uint8_t *out, double *decode_ms,
+                                    double *augment_ms);
 
 #endif

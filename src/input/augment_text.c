@@ -128,10 +128,10 @@ static const struct step_rule {
     enum step_group group; /* one step of each group at most */
     vt_status (*parse)(const struct step *step, struct augment_desc *desc);
 } RULES[] = {
-    {"rrc", GROUP_CROP, parse_rrc},          {"pad_crop", GROUP_CROP, parse_pad_crop},
-    {"squash", GROUP_CROP, parse_plain},     {"centre", GROUP_CROP, parse_centre},
-    {"center", GROUP_CROP, parse_centre},    {"flip", GROUP_FLIP, parse_flip},
-    {"bicubic", GROUP_FILTER, parse_plain},  {"bilinear", GROUP_FILTER, parse_plain},
+    {"rrc", GROUP_CROP, parse_rrc},         {"pad_crop", GROUP_CROP, parse_pad_crop},
+    {"squash", GROUP_CROP, parse_plain},    {"centre", GROUP_CROP, parse_centre},
+    {"center", GROUP_CROP, parse_centre},   {"flip", GROUP_FLIP, parse_flip},
+    {"bicubic", GROUP_FILTER, parse_plain}, {"bilinear", GROUP_FILTER, parse_plain},
 };
 
 static vt_status parse_step(const struct step *step, struct augment_desc *desc, int *groups)
@@ -165,8 +165,9 @@ vt_status augment_parse(const char *text, struct augment_desc *desc)
         struct step step;
         const char *end = take_step(at, &step);
         if (!end)
-            return VT_FAIL(VT_E_USAGE, "transform \"%s\": cannot read \"%s\", expected name(argument,...)|name... of %s",
-                           text, at, KNOWN_STEPS);
+            return VT_FAIL(VT_E_USAGE,
+                           "transform \"%s\": cannot read \"%s\", expected name(argument,...)|name... of %s", text, at,
+                           KNOWN_STEPS);
         vt_status status = parse_step(&step, &parsed, &groups);
         if (status != VT_OK)
             return status_prefix(status, "transform \"%s\"", text);

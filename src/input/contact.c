@@ -8,10 +8,11 @@
 #include "input/font.h"
 
 enum {
-    CELL_LEAST = 84,  /* pixels of a picture's side on the sheet, at least: room for a caption of 14 letters */
+    CELL_LEAST = 84, /* pixels of a picture's side on the sheet, at least: room for a caption of 14 letters */
     MARGIN = 4,
     CAPTION = FONT_HEIGHT + 3,
-    PAPER = 24, INK = 235
+    PAPER = 24,
+    INK = 235
 };
 
 struct grid {
@@ -54,7 +55,8 @@ vt_status contact_sheet(const struct slot *slot, const struct contact_desc *desc
     int64_t width = MARGIN + (int64_t)grid.columns * (grid.side + MARGIN);
     int64_t height = MARGIN + (int64_t)grid.lines * (grid.side + CAPTION + MARGIN);
     if (width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE || width * height > IMAGE_MAX_PIXELS)
-        return VT_FAIL(VT_E_LIMIT, "a contact sheet of %d pictures would be %lld x %lld pixels, expected at most %d a side",
+        return VT_FAIL(VT_E_LIMIT,
+                       "a contact sheet of %d pictures would be %lld x %lld pixels, expected at most %d a side",
                        grid.rows, (long long)width, (long long)height, IMAGE_MAX_SIDE);
     VT_TRY(image_resize_storage(sheet, (int)width, (int)height, desc->channels));
     memset(sheet->pixels, PAPER, (size_t)width * (size_t)height * (size_t)desc->channels);
@@ -94,8 +96,8 @@ vt_status contact_dump(const struct slot *slot, const struct contact_desc *desc,
         char path[4096];
         uint8_t *bytes;
         size_t size;
-        struct image picture = {.width = desc->image_size, .height = desc->image_size, .channels = desc->channels,
-                                .pixels = (uint8_t *)row_pixels(slot, desc, row)}; /* borrowed; the encoder only reads */
+        struct image picture = {.width = desc->image_size, .height = desc->image_size, .channels = desc->channels};
+        picture.pixels = (uint8_t *)row_pixels(slot, desc, row); /* borrowed; the encoder only reads */
         snprintf(path, sizeof path, "%s/%012llu.%s", dir, (unsigned long long)slot->position[row],
                  desc->channels == 1 ? "pgm" : "ppm");
         VT_TRY(image_encode_pnm(&picture, &bytes, &size));

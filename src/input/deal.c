@@ -65,8 +65,8 @@ int64_t deal_slice(const struct order *order, const struct deal_row *sorted, int
     return end > begin ? end - begin : 0;
 }
 
-int64_t deal_step(const struct order *order, uint64_t first, int64_t batch, int rank, int ranks, struct deal_row *scratch,
-                  struct deal_row *rows)
+int64_t deal_step(const struct order *order, uint64_t first, int64_t batch, int rank, int ranks,
+                  struct deal_row *scratch, struct deal_row *rows)
 {
     deal_sort(order, first, batch, scratch);
     return deal_slice(order, scratch, batch, rank, ranks, rows);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 /* ASCII 32..126, one row a number, its five bits from left (16) to right (1). */
+/* clang-format off */
 static const uint8_t GLYPHS[95][FONT_HEIGHT] = {
     { 0,  0,  0,  0,  0,  0,  0}, { 4,  4,  4,  4,  4,  0,  4}, {10, 10,  0,  0,  0,  0,  0},
     {10, 10, 31, 10, 31, 10, 10}, { 4, 15, 20, 14,  5, 30,  4}, {24, 25,  2,  4,  8, 19,  3},
@@ -37,6 +38,7 @@ static const uint8_t GLYPHS[95][FONT_HEIGHT] = {
     { 0,  0, 31,  2,  4,  8, 31}, { 6,  4,  4,  8,  4,  4,  6}, { 4,  4,  4,  4,  4,  4,  4},
     {12,  4,  4,  2,  4,  4, 12}, { 0,  0,  8, 21,  2,  0,  0},
 };
+/* clang-format on */
 
 static const uint8_t *glyph_of(char character)
 {

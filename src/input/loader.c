@@ -44,8 +44,8 @@ struct loader {
     pthread_mutex_t mutex;
     pthread_cond_t work, ready;
     int64_t total, opened, delivered; /* sequence numbers */
-    int *slot_of; /* [slot_count]: slot of an undelivered sequence, at sequence % slot_count */
-    int filling;  /* slot with rows to take, or -1 */
+    int *slot_of;                     /* [slot_count]: slot of an undelivered sequence, at sequence % slot_count */
+    int filling;                      /* slot with rows to take, or -1 */
     bool planning, stopping, failed;
     struct step_plan plan; /* written without the mutex by whoever set `planning` */
     struct bad_list *bad;
@@ -99,7 +99,8 @@ struct row_range {
 static struct row_range take_rows(struct loader *loader)
 {
     struct slot_state *state = &loader->states[loader->filling];
-    struct row_range range = {.slot = loader->filling, .begin = state->next_row, .end = state->next_row + loader->chunk};
+    struct row_range range = {
+        .slot = loader->filling, .begin = state->next_row, .end = state->next_row + loader->chunk};
     if (range.end >= loader->capacity) {
         range.end = loader->capacity;
         loader->filling = -1;
@@ -202,7 +203,8 @@ static vt_status count_bad(struct loader *loader, const struct slot *slot)
     const struct order *order = &loader->desc.order;
     int64_t samples = (int64_t)order->desc.samples, counted = 0;
     for (int row = 0; row < slot->rows; row++)
-        for (int64_t id = (int64_t)order_sample(order, slot->position[row]); id != slot->sample[row]; id = (id + 1) % samples)
+        for (int64_t id = (int64_t)order_sample(order, slot->position[row]); id != slot->sample[row];
+             id = (id + 1) % samples)
             counted = bad_list_count(loader->bad, id);
     if (counted > loader->desc.bad_limit)
         return VT_FAIL(VT_E_FORMAT, "%lld bad samples by step %lld, more than the limit of %lld: verify the dataset",
@@ -311,7 +313,8 @@ static vt_status start_threads(struct loader *loader)
     for (int i = 0; i < loader->desc.threads; i++) {
         int error = start_worker(&loader->workers[i]);
         if (error)
-            return VT_FAIL(VT_E_IO, "loader: cannot start thread %d of %d: %s", i + 1, loader->desc.threads, strerror(error));
+            return VT_FAIL(VT_E_IO, "loader: cannot start thread %d of %d: %s", i + 1, loader->desc.threads,
+                           strerror(error));
         loader->workers_started++;
     }
     return VT_OK;

@@ -53,8 +53,8 @@ void row_pad(const struct loader_desc *desc, struct slot *slot, int row)
     slot->sample[row] = -1;
 }
 
-/* Uniform noise from splitmix64, seeded by the position's draw: a Philox word per pixel would cost more than training on
- * it. */
+/* Uniform noise from splitmix64, seeded by the position's draw: a Philox word per pixel would cost more than training
+ * on it. */
 static void synthesise(const struct loader_desc *desc, struct slot *slot, int row)
 {
     uint8_t *pixels = slot->images + (size_t)row * picture_bytes(desc);
@@ -73,7 +73,8 @@ static void synthesise(const struct loader_desc *desc, struct slot *slot, int ro
     slot->label_weight[row * slot->labels_per_row] = 1;
 }
 
-static vt_status set_labels(const struct loader_desc *desc, const struct sample_record *record, struct slot *slot, int row)
+static vt_status set_labels(const struct loader_desc *desc, const struct sample_record *record, struct slot *slot,
+                            int row)
 {
     if (record->label_count > slot->labels_per_row) {
         char where[WHERE_BYTES];
@@ -95,14 +96,15 @@ static bool is_bad_sample(vt_status status)
 }
 
 /* The picture of one sample, whichever; the draws stay those of the row's position. */
-static vt_status fill_picture(const struct loader_desc *desc, struct row_worker *worker, const struct sample_record *record,
-                              uint64_t position, uint8_t *pixels)
+static vt_status fill_picture(const struct loader_desc *desc, struct row_worker *worker,
+                              const struct sample_record *record, uint64_t position, uint8_t *pixels)
 {
     char where[WHERE_BYTES];
     if (record->flags & SAMPLE_BAD || record->width < 1 || record->height < 1) {
         dataset_where(desc->split, record, where, sizeof where);
         return VT_FAIL(VT_E_FORMAT, "%s: %s", where,
-                       record->flags & SAMPLE_BAD ? "the index marks the sample as bad" : "the index has no image size");
+                       record->flags & SAMPLE_BAD ? "the index marks the sample as bad"
+                                                  : "the index has no image size");
     }
     int64_t start_ns = clock_ns();
     enum stage before = stage_enter(STAGE_READ);
@@ -137,7 +139,8 @@ static vt_status note_bad(const struct loader_desc *desc, struct bad_list *bad, 
     return VT_OK;
 }
 
-vt_status row_fill(const struct loader_desc *desc, struct bad_list *bad, struct row_worker *worker, struct slot *slot, int row)
+vt_status row_fill(const struct loader_desc *desc, struct bad_list *bad, struct row_worker *worker, struct slot *slot,
+                   int row)
 {
     slot->row_weight[row] = 1;
     if (!desc->split) {

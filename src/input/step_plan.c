@@ -2,7 +2,10 @@
 
 #include <stdlib.h>
 
-static int slice_total(const struct loader_desc *desc) { return desc->lanes > 0 ? desc->lanes : desc->ranks; }
+static int slice_total(const struct loader_desc *desc)
+{
+    return desc->lanes > 0 ? desc->lanes : desc->ranks;
+}
 
 /* Of the rank that has most. */
 static int slices_per_rank(const struct loader_desc *desc)

@@ -7,7 +7,7 @@
 #include "input/loader.h"
 
 struct step_plan {
-    const struct loader_desc *desc; /* borrowed */
+    const struct loader_desc *desc;       /* borrowed */
     int slices, slice_first, slice_count; /* of the step; this rank's */
     int64_t slice_capacity;
     int micro_per_slice, micro_count;

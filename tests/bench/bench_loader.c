@@ -74,8 +74,12 @@ static vt_status measure(struct loader *loader, double seconds)
 
 static vt_status run(int argc, char **argv)
 {
-    struct loader_desc desc = {.synthetic_samples = 1281167, .synthetic_classes = 1000, .ranks = 1, .batch = CAPACITY,
-                               .steps = STEPS_MOST, .substitute_bad = true};
+    struct loader_desc desc = {.synthetic_samples = 1281167,
+                               .synthetic_classes = 1000,
+                               .ranks = 1,
+                               .batch = CAPACITY,
+                               .steps = STEPS_MOST,
+                               .substitute_bad = true};
     struct dataset *dataset = NULL;
     struct loader *loader = NULL;
     struct slot slots[SLOTS] = {{.capacity = 0}};

@@ -81,12 +81,8 @@ static inline int slot_padding_is_clean(const struct slot *slot, size_t row_byte
 static inline struct order test_order(enum order_mode mode, int64_t samples)
 {
     struct order order;
-    struct order_desc desc = {.mode = mode,
-                              .seed = 11,
-                              .samples = (uint64_t)samples,
-                              .block_samples = 2,
-                              .stripes = 4,
-                              .window_blocks = 2};
+    struct order_desc desc = {
+        .mode = mode, .seed = 11, .samples = (uint64_t)samples, .block_samples = 2, .stripes = 4, .window_blocks = 2};
     ASSERT_OK(order_init(&order, &desc));
     return order;
 }

@@ -105,8 +105,8 @@ static vt_status run_on(const struct image *picture, const struct augment_desc *
     ASSERT_OK(image_encode_pnm(picture, &bytes, &size));
     struct augment_scratch *scratch = augment_scratch_new();
     double decode_ms = 0, augment_ms = 0;
-    vt_status status = augment_run(desc, draw, bytes, size, image_size, picture->channels, scratch, out, &decode_ms,
-                                   &augment_ms);
+    vt_status status =
+        augment_run(desc, draw, bytes, size, image_size, picture->channels, scratch, out, &decode_ms, &augment_ms);
     CU_ASSERT(status != VT_OK || (decode_ms > 0 && augment_ms > 0));
     augment_scratch_free(&scratch);
     free(bytes);
@@ -114,8 +114,8 @@ static vt_status run_on(const struct image *picture, const struct augment_desc *
 }
 
 /* The pixel a transform of a SIDE x SIDE picture must give, without the code under test. */
-static uint8_t expected_pixel(const struct image *picture, const struct augment_desc *desc, const struct augment_draw *draw,
-                              int x, int y, int c)
+static uint8_t expected_pixel(const struct image *picture, const struct augment_desc *desc,
+                              const struct augment_draw *draw, int x, int y, int c)
 {
     int column = (draw->flip ? SIDE - 1 - x : x) + draw->left, row = y + draw->top;
     if (desc->pad_reflect) {
@@ -143,8 +143,8 @@ static void padded_crops_and_flips_move_pixels(void)
                 ASSERT_OK(run_on(&picture, &desc, &draw, SIDE, out));
                 int wrong = 0;
                 for (int at = 0; at < SIDE * SIDE * channels; at++)
-                    wrong += out[at] != expected_pixel(&picture, &desc, &draw, at / channels % SIDE, at / channels / SIDE,
-                                                       at % channels);
+                    wrong += out[at] != expected_pixel(&picture, &desc, &draw, at / channels % SIDE,
+                                                       at / channels / SIDE, at % channels);
                 CU_ASSERT_EQUAL(wrong, 0);
             }
         }
@@ -165,9 +165,10 @@ static void a_crop_is_a_picture_of_its_own(void)
         struct image_rect box = draw.source;
         ASSERT_OK(image_resize_storage(&crop, box.width, box.height, 3));
         for (int y = 0; y < box.height; y++)
-            memcpy(crop.pixels + y * box.width * 3, picture.pixels + ((box.y + y) * 50 + box.x) * 3, (size_t)box.width * 3);
-        ASSERT_OK(image_resize(&crop, (struct image_box){0, 0, (float)box.width, (float)box.height}, FILTER_BICUBIC, SIDE,
-                               SIDE, &resized));
+            memcpy(crop.pixels + y * box.width * 3, picture.pixels + ((box.y + y) * 50 + box.x) * 3,
+                   (size_t)box.width * 3);
+        ASSERT_OK(image_resize(&crop, (struct image_box){0, 0, (float)box.width, (float)box.height}, FILTER_BICUBIC,
+                               SIDE, SIDE, &resized));
         CU_ASSERT_EQUAL(memcmp(out, resized.pixels, sizeof out), 0);
     }
     image_close(&picture);

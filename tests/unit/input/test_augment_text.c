@@ -39,8 +39,9 @@ static void steps_are_read(void)
 
 static void what_is_printed_parses_to_the_same(void)
 {
-    const char *lines[] = {"rrc(0.08,1)|flip(0.5)|bicubic", "pad_crop(4)|flip(0.25)|bicubic", "squash|bilinear",
-                           "pad_crop(2,reflect)|bicubic", "centre(0.875)|bicubic", "rrc(0.123456,0.9)|bilinear"};
+    const char *lines[] = {
+        "rrc(0.08,1)|flip(0.5)|bicubic", "pad_crop(4)|flip(0.25)|bicubic", "squash|bilinear",
+        "pad_crop(2,reflect)|bicubic",   "centre(0.875)|bicubic",          "rrc(0.123456,0.9)|bilinear"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         struct augment_desc desc = parse(lines[i]);
         char text[AUGMENT_TEXT_BYTES];
@@ -54,8 +55,8 @@ static void what_is_printed_parses_to_the_same(void)
 /* Random lines, mostly nonsense: never a crash, and what parses survives being printed. */
 static void any_line_is_refused_or_understood(void)
 {
-    const char *pieces[] = {"rrc", "flip", "pad_crop", "squash", "centre", "bilinear", "(", ")", "|", ",", "0.5", "1",
-                            "0.1234567", "4", "reflect", " ", "-", "(0.3,1)", "(4)", "1e-3"};
+    const char *pieces[] = {"rrc", "flip", "pad_crop",  "squash", "centre",  "bilinear", "(", ")",       "|",   ",",
+                            "0.5", "1",    "0.1234567", "4",      "reflect", " ",        "-", "(0.3,1)", "(4)", "1e-3"};
     int good = 0;
     for (uint64_t round = 0; round < 50000; round++) {
         char line[256] = "", text[AUGMENT_TEXT_BYTES];

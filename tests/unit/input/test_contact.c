@@ -91,8 +91,9 @@ static void letters_are_letters(void)
     ASSERT_OK(image_resize_storage(&image, 20, 7, 1));
     memset(image.pixels, 0, 140);
     font_draw(&image, 0, 0, 20, "T\x80L!", 255); /* 4 letters need 23 pixels: the last one is left out */
-    const char *rows[7] = {"#####  ###  #       ", "  #   #   # #       ", "  #       # #       ", "  #      #  #       ",
-                           "  #     #   #       ", "  #         #       ", "  #     #   #####   "};
+    const char *rows[7] = {"#####  ###  #       ", "  #   #   # #       ", "  #       # #       ",
+                           "  #      #  #       ", "  #     #   #       ", "  #         #       ",
+                           "  #     #   #####   "};
     for (int y = 0; y < 7; y++)
         for (int x = 0; x < 20; x++)
             CU_ASSERT_EQUAL(image.pixels[y * 20 + x], rows[y][x] == '#' ? 255 : 0);

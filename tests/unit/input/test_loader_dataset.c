@@ -12,8 +12,15 @@ enum { SAMPLES = 50 };
 
 static struct loader_desc make_desc(const struct toy *toy, const char *transform)
 {
-    struct loader_desc desc = {.split = toy->split, .order = test_order(ORDER_FULL, SAMPLES), .image_size = TOY_SIDE,
-                               .channels = 1, .ranks = 1, .batch = 10, .steps = 15, .threads = 2, .seed = 3,
+    struct loader_desc desc = {.split = toy->split,
+                               .order = test_order(ORDER_FULL, SAMPLES),
+                               .image_size = TOY_SIDE,
+                               .channels = 1,
+                               .ranks = 1,
+                               .batch = 10,
+                               .steps = 15,
+                               .threads = 2,
+                               .seed = 3,
                                .substitute_bad = true};
     ASSERT_OK(augment_parse(transform, &desc.augment));
     return desc;
@@ -82,7 +89,8 @@ static void add_hash(const struct slot *slot, int row, void *ctx)
 /* Colour JPEGs of another size, grey PNMs and bad samples, mixed. */
 static void augmented_pixels_depend_on_position_alone(void)
 {
-    const char *transforms[] = {"rrc(0.3,1)|flip", "pad_crop(2)|flip", "pad_crop(2,reflect)", "centre(0.8)", "squash|bilinear"};
+    const char *transforms[] = {"rrc(0.3,1)|flip", "pad_crop(2)|flip", "pad_crop(2,reflect)", "centre(0.8)",
+                                "squash|bilinear"};
     enum toy_damage damage[SAMPLES] = {[7] = TOY_BAD_CRC, [8] = TOY_BAD_IMAGE, [30] = TOY_MARKED_BAD};
     for (int i = 10; i < SAMPLES; i += 3)
         damage[i] = i == 30 ? damage[i] : TOY_JPEG;
@@ -121,7 +129,10 @@ static void bad_samples_are_replaced_and_counted_once(void)
         ASSERT_OK(run(&desc, check_exact, seen, &bad));
         CU_ASSERT_EQUAL(bad, 5);
         for (int i = 0; i < SAMPLES; i++)
-            CU_ASSERT_EQUAL(seen[i], damage[i] != TOY_GOOD ? 0 : i == 12 ? 9 : i == 4 || i == 21 || i == 31 || i == 0 ? 6 : 3);
+            CU_ASSERT_EQUAL(seen[i], damage[i] != TOY_GOOD                    ? 0
+                                     : i == 12                                ? 9
+                                     : i == 4 || i == 21 || i == 31 || i == 0 ? 6
+                                                                              : 3);
     }
     toy_free(&toy);
 }
@@ -165,7 +176,10 @@ static void evaluation_fails_at_the_first_bad_sample(void)
     const struct {
         enum toy_damage damage;
         const char *message;
-    } cases[] = {{TOY_BAD_CRC, "crc32c"}, {TOY_BAD_IMAGE, ""}, {TOY_BAD_SIZE, "expected 7 x 6"}, {TOY_MARKED_BAD, "marks the sample as bad"}};
+    } cases[] = {{TOY_BAD_CRC, "crc32c"},
+                 {TOY_BAD_IMAGE, ""},
+                 {TOY_BAD_SIZE, "expected 7 x 6"},
+                 {TOY_MARKED_BAD, "marks the sample as bad"}};
     for (int i = 0; i < 4; i++) {
         enum toy_damage damage[SAMPLES] = {[23] = cases[i].damage, [40] = TOY_BAD_IMAGE};
         struct toy toy = toy_new(SAMPLES, damage);

@@ -5,7 +5,10 @@
 #include "toy_dataset.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-int main(void) { return 77; } /* the sanitizer owns the allocator */
+int main(void)
+{
+    return 77;
+} /* the sanitizer owns the allocator */
 #else
 
 extern void *__libc_malloc(size_t size);
@@ -58,14 +61,28 @@ static void the_steady_state_allocates_nothing(void)
     struct toy toy = toy_new(64, damage);
     for (size_t i = 0; i < sizeof transforms / sizeof *transforms; i++)
         for (int window = 0; window < 2; window++) {
-            struct loader_desc desc = {.split = toy.split, .order = test_order(window ? ORDER_WINDOW : ORDER_FULL, 64),
-                                       .image_size = TOY_SIDE + 2 * (i == 3), .channels = 1, .ranks = 1, .batch = 32,
-                                       .steps = 200, .threads = 2, .seed = 3, .substitute_bad = true};
+            struct loader_desc desc = {.split = toy.split,
+                                       .order = test_order(window ? ORDER_WINDOW : ORDER_FULL, 64),
+                                       .image_size = TOY_SIDE + 2 * (i == 3),
+                                       .channels = 1,
+                                       .ranks = 1,
+                                       .batch = 32,
+                                       .steps = 200,
+                                       .threads = 2,
+                                       .seed = 3,
+                                       .substitute_bad = true};
             ASSERT_OK(augment_parse(transforms[i], &desc.augment));
             CU_ASSERT_EQUAL(count_after_warm_up(&desc), 0);
         }
-    struct loader_desc synthetic = {.order = test_order(ORDER_FULL, 64), .synthetic_samples = 64, .synthetic_classes = 3,
-                                    .image_size = 6, .channels = 3, .ranks = 1, .batch = 32, .steps = 200, .threads = 2};
+    struct loader_desc synthetic = {.order = test_order(ORDER_FULL, 64),
+                                    .synthetic_samples = 64,
+                                    .synthetic_classes = 3,
+                                    .image_size = 6,
+                                    .channels = 3,
+                                    .ranks = 1,
+                                    .batch = 32,
+                                    .steps = 200,
+                                    .threads = 2};
     CU_ASSERT_EQUAL(count_after_warm_up(&synthetic), 0);
     toy_free(&toy);
 }

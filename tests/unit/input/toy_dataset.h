@@ -1,5 +1,5 @@
-/* A small dataset on disk, written with the room dataset's own writers so that bad samples can be planted: split "train",
- * sample i is a SIDE x SIDE grey PNM (so its pixels are i-dependent and exact), label i % 3. */
+/* A small dataset on disk, written with the room dataset's own writers so that bad samples can be planted: split
+ * "train", sample i is a SIDE x SIDE grey PNM (so its pixels are i-dependent and exact), label i % 3. */
 #ifndef VT_TEST_TOY_DATASET_H
 #define VT_TEST_TOY_DATASET_H
 
@@ -26,8 +26,8 @@ enum toy_damage {
     TOY_BAD_SIZE,   /* the index says another width than the image has */
     TOY_MARKED_BAD, /* flagged in the index */
     TOY_UNLABELLED,
-    TOY_JPEG,       /* not damage: a colour JPEG of TOY_JPEG_WIDTH x TOY_JPEG_HEIGHT */
-    TOY_TWO_LABELS  /* a second one: class 2 */
+    TOY_JPEG,      /* not damage: a colour JPEG of TOY_JPEG_WIDTH x TOY_JPEG_HEIGHT */
+    TOY_TWO_LABELS /* a second one: class 2 */
 };
 
 struct toy {
@@ -70,9 +70,13 @@ static inline void toy_add(int sample, enum toy_damage damage, struct tar_writer
     if (damage == TOY_BAD_IMAGE)
         memset(bytes, 'x', 3);
     struct shard_row row = {.bytes = (uint32_t)size,
-                            .width = jpeg ? TOY_JPEG_WIDTH : damage == TOY_BAD_SIZE ? TOY_SIDE + 1 : TOY_SIDE,
+                            .width = jpeg                     ? TOY_JPEG_WIDTH
+                                     : damage == TOY_BAD_SIZE ? TOY_SIDE + 1
+                                                              : TOY_SIDE,
                             .height = jpeg ? TOY_JPEG_HEIGHT : TOY_SIDE,
-                            .codec = jpeg ? CODEC_JPEG : CODEC_PNM, .label = damage == TOY_UNLABELLED ? -1 : sample % 3, .key = name,
+                            .codec = jpeg ? CODEC_JPEG : CODEC_PNM,
+                            .label = damage == TOY_UNLABELLED ? -1 : sample % 3,
+                            .key = name,
                             .flags = (jpeg ? 0u : SAMPLE_GREY) | (damage == TOY_MARKED_BAD ? SAMPLE_BAD : 0u),
                             .crc32c = crc32c(0, bytes, size) ^ (damage == TOY_BAD_CRC)};
     ASSERT_OK(tar_write(tar, name, bytes, size, &row.offset));
@@ -115,12 +119,16 @@ static inline struct toy toy_new(int samples, const enum toy_damage *damage)
 {
     struct toy toy = {.dir = "/tmp/vitrail-toy-XXXXXX"};
     struct manifest_shard shards[TOY_SHARDS_MOST] = {{0}};
-    struct manifest_class classes[3] = {{.name = "zero", .wnid = ""}, {.name = "one", .wnid = ""}, {.name = "two", .wnid = ""}};
-    struct manifest_split split = {.name = "train", .samples = samples, .shards = shards,
-                                   .path_template = "shards/train-%06d.tar", .index_template = "shards/train-%06d.idx",
+    struct manifest_class classes[3] = {
+        {.name = "zero", .wnid = ""}, {.name = "one", .wnid = ""}, {.name = "two", .wnid = ""}};
+    struct manifest_split split = {.name = "train",
+                                   .samples = samples,
+                                   .shards = shards,
+                                   .path_template = "shards/train-%06d.tar",
+                                   .index_template = "shards/train-%06d.idx",
                                    .shard_samples = TOY_SHARD_SAMPLES};
-    struct manifest manifest = {.name = "toy", .version = "1", .class_count = 3, .classes = classes, .split_count = 1,
-                                .splits = &split};
+    struct manifest manifest = {
+        .name = "toy", .version = "1", .class_count = 3, .classes = classes, .split_count = 1, .splits = &split};
     char path[80];
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(toy.dir));
     snprintf(path, sizeof path, "%s/shards", toy.dir);
