@@ -21,7 +21,8 @@ static vt_status need(const struct safetensors *file, const char *name, int rank
         return VT_FAIL(VT_E_FORMAT, "%s: tensor %s has rank %d; expected %d", file->path, name, (*out)->rank, rank);
     for (int i = 0; i < rank; i++)
         if ((*out)->dim[i] < 1 || (*out)->dim[i] > 1 << 28)
-            return VT_FAIL(VT_E_FORMAT, "%s: tensor %s has a side of %lld", file->path, name, (long long)(*out)->dim[i]);
+            return VT_FAIL(VT_E_FORMAT, "%s: tensor %s has a side of %lld", file->path, name,
+                           (long long)(*out)->dim[i]);
     return VT_OK;
 }
 
@@ -42,8 +43,8 @@ static vt_status guess_sizes(const struct safetensors *file, struct vit_config *
     VT_TRY(need(file, "patch_embed.proj.weight", 4, &patch));
     VT_TRY(need(file, "blocks.0.mlp.fc1.weight", 2, &fc1));
     if (patch->dim[2] != patch->dim[3])
-        return VT_FAIL(VT_E_UNSUPPORTED, "%s: patches of %lld x %lld; expected squares", file->path, (long long)patch->dim[2],
-                       (long long)patch->dim[3]);
+        return VT_FAIL(VT_E_UNSUPPORTED, "%s: patches of %lld x %lld; expected squares", file->path,
+                       (long long)patch->dim[2], (long long)patch->dim[3]);
     c->cls_token = safetensors_find(file, "cls_token") != NULL;
     const int64_t patches = pos->dim[1] - c->cls_token;
     const int64_t side = (int64_t)llround(sqrt((double)patches));

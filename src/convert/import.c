@@ -32,10 +32,16 @@ vt_status import_resolve(const char *path, char *file, size_t bytes)
     return path_join(file, bytes, folder, "model.safetensors");
 }
 
-static bool starts_with(const char *name, const char *prefix) { return strncmp(name, prefix, strlen(prefix)) == 0; }
+static bool starts_with(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
 
 /* Tensors that fine-tuning may leave behind: they stand behind the features the model keeps. */
-static bool droppable(const char *name) { return starts_with(name, "pre_logits.") || starts_with(name, "head_dist."); }
+static bool droppable(const char *name)
+{
+    return starts_with(name, "pre_logits.") || starts_with(name, "head_dist.");
+}
 
 static void shape_text(const int64_t *dim, int rank, char *text, size_t bytes)
 {
@@ -61,7 +67,8 @@ static vt_status wrong_shape(const struct import *in, const struct safetensor *t
     char found[160], expected[160];
     shape_text(tensor->dim, tensor->rank, found, sizeof found);
     shape_text(row->dim, row->rank, expected, sizeof expected);
-    return VT_FAIL(VT_E_FORMAT, "%s: tensor %s is %s; the model expects %s", in->file->path, row->name, found, expected);
+    return VT_FAIL(VT_E_FORMAT, "%s: tensor %s is %s; the model expects %s", in->file->path, row->name, found,
+                   expected);
 }
 
 /* The file's tokens must be the same class token (or none) in front of another square grid. */
@@ -125,8 +132,8 @@ static vt_status load_rows(struct import *in)
         in->report->loaded++;
     }
     if (missing)
-        return VT_FAIL(VT_E_FORMAT, "%s: %d of the model's %d parameters are missing, the first is %s", in->file->path, missing,
-                       in->table->count, first_missing);
+        return VT_FAIL(VT_E_FORMAT, "%s: %d of the model's %d parameters are missing, the first is %s", in->file->path,
+                       missing, in->table->count, first_missing);
     return VT_OK;
 }
 
@@ -146,8 +153,8 @@ static vt_status check_unexpected(struct import *in)
     if (unexpected && (strcmp(first, "fc_norm.weight") == 0 || strcmp(first, "fc_norm.bias") == 0))
         return VT_FAIL(VT_E_UNSUPPORTED, "%s: %s: a norm behind the pooling is not supported", in->file->path, first);
     if (unexpected)
-        return VT_FAIL(VT_E_FORMAT, "%s: %d tensors have no place in the model, the first is %s", in->file->path, unexpected,
-                       first);
+        return VT_FAIL(VT_E_FORMAT, "%s: %d tensors have no place in the model, the first is %s", in->file->path,
+                       unexpected, first);
     return VT_OK;
 }
 
@@ -163,7 +170,8 @@ static void log_report(const struct import *in)
         log_info("import     head re-initialised: the file has %d classes, the model %d", r->old_classes,
                  in->config->classes);
     else if (r->new_head)
-        log_info("import     head re-initialised: the file's %s", r->old_classes ? "has another pre-logits layer" : "is missing");
+        log_info("import     head re-initialised: the file's %s",
+                 r->old_classes ? "has another pre-logits layer" : "is missing");
     if (r->dropped)
         log_info("import     %d tensors behind the features left out (pre_logits, head_dist)", r->dropped);
 }
@@ -188,7 +196,8 @@ out:
     return status;
 }
 
-vt_status import_weights(const char *path, const struct vit_config *config, const struct param_table *table, float *values)
+vt_status import_weights(const char *path, const struct vit_config *config, const struct param_table *table,
+                         float *values)
 {
     return import_weights_report(path, config, table, values, NULL);
 }

@@ -24,7 +24,8 @@ static const char *architecture(const struct vit_config *c)
         struct vit_config known = {.image_size = 224};
         VT_CHECK(vit_config_named(&known, architectures[i]) == VT_OK);
         int score = 0;
-        if (known.width == c->width && known.depth == c->depth && known.heads == c->heads && known.mlp_width == c->mlp_width)
+        if (known.width == c->width && known.depth == c->depth && known.heads == c->heads &&
+            known.mlp_width == c->mlp_width)
             score = 4 + 2 * (known.patch_size == c->patch_size) + (known.image_size == c->image_size);
         if (score > best_score) {
             best_score = score;
@@ -43,7 +44,10 @@ static double mlp_ratio(const struct vit_config *c)
     return ratio;
 }
 
-static const char *pool_name(const struct vit_config *c) { return c->pool == POOL_CLS ? "token" : "avg"; }
+static const char *pool_name(const struct vit_config *c)
+{
+    return c->pool == POOL_CLS ? "token" : "avg";
+}
 
 static struct json *model_args(const struct vit_config *c)
 {
@@ -58,7 +62,7 @@ static struct json *model_args(const struct vit_config *c)
     json_set_bool(args, "qkv_bias", c->qkv_bias);
     json_set_bool(args, "class_token", c->cls_token);
     json_set_string(args, "global_pool", pool_name(c)); /* the one outside is for people: timm does not pass it on */
-    json_set_bool(args, "fc_norm", false); /* our norm stands before the pooling, whatever the pool */
+    json_set_bool(args, "fc_norm", false);              /* our norm stands before the pooling, whatever the pool */
     if (c->gelu == ACT_GELU_TANH)
         json_set_string(args, "act_layer", "gelu_tanh");
     return args;

@@ -1,6 +1,6 @@
 /* The activation plan: every tensor a pass leaves for later, in one device arena. A training replica keeps each block's
- * tensors until its backward, or with `recompute` only its x1; an evaluation replica runs every block in the buffers of one.
- * Private to this room. */
+ * tensors until its backward, or with `recompute` only its x1; an evaluation replica runs every block in the buffers of
+ * one. Private to this room. */
 #ifndef VT_MODEL_ACTIVATIONS_H
 #define VT_MODEL_ACTIVATIONS_H
 

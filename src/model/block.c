@@ -158,10 +158,12 @@ static void forward_inner(const struct vit *vit, int layer, const struct pass *p
     const struct block_shared *l = &vit->shared;
     const struct block_activations *a = &vit->acts.blocks[layer];
 
-    nn->linear_forward(l->qkv, a->y1, matrix_of(vit, pass, b->qkv.weight), master_of(vit, pass, b->qkv.bias), a->qkv, NULL);
+    nn->linear_forward(l->qkv, a->y1, matrix_of(vit, pass, b->qkv.weight), master_of(vit, pass, b->qkv.bias), a->qkv,
+                       NULL);
     nn->attention_forward(b->attention, part(vit, a->qkv, 0), part(vit, a->qkv, 1), part(vit, a->qkv, 2), a->o, a->lse,
                           &pass->random);
-    nn->linear_forward(l->proj, a->o, matrix_of(vit, pass, b->proj.weight), master_of(vit, pass, b->proj.bias), delta, NULL);
+    nn->linear_forward(l->proj, a->o, matrix_of(vit, pass, b->proj.weight), master_of(vit, pass, b->proj.bias), delta,
+                       NULL);
 
     const struct add_norm_forward_args norm2 = {.x = a->x1,
                                                 .delta = delta,
@@ -171,7 +173,8 @@ static void forward_inner(const struct vit *vit, int layer, const struct pass *p
                                                 .y = a->y2,
                                                 .stats = a->stats2};
     nn->add_norm_forward(b->norm2, &norm2, &pass->random);
-    nn->linear_forward(l->fc1, a->y2, matrix_of(vit, pass, b->fc1.weight), master_of(vit, pass, b->fc1.bias), a->h, a->pre);
+    nn->linear_forward(l->fc1, a->y2, matrix_of(vit, pass, b->fc1.weight), master_of(vit, pass, b->fc1.bias), a->h,
+                       a->pre);
     if (b->mlp_dropout)
         nn->dropout_forward(b->mlp_dropout, a->h, a->h, &pass->random);
 }
@@ -192,8 +195,8 @@ void block_forward(const struct vit *vit, int layer, const struct pass *pass)
                                                 .stats = a->stats1};
     nn->add_norm_forward(b->norm1, &norm1, &pass->random);
     forward_inner(vit, layer, pass, delta);
-    nn->linear_forward(vit->shared.fc2, a->h, matrix_of(vit, pass, b->fc2.weight), master_of(vit, pass, b->fc2.bias), delta,
-                       NULL);
+    nn->linear_forward(vit->shared.fc2, a->h, matrix_of(vit, pass, b->fc2.weight), master_of(vit, pass, b->fc2.bias),
+                       delta, NULL);
 }
 
 /* Fill the shared buffers again from the one tensor kept, x1; fc2's output is not needed. */
@@ -255,23 +258,24 @@ static void backward_attention(const struct vit *vit, int layer, const struct pa
                            d_o, part(vit, dqkv, 0), part(vit, dqkv, 1), part(vit, dqkv, 2), &pass->random);
     nn->linear_backward_weight(l->qkv, a->y1, dqkv, grad_of(g, b->qkv.weight), grad_of(g, b->qkv.bias), g->accumulate);
     nn->linear_backward_input(l->qkv, dqkv, matrix_of(vit, pass, b->qkv.weight), NULL, dy);
-    const struct add_norm_backward_args norm1 = {
-        .dy = dy,
-        .x_out = a->x1,
-        .stats = a->stats1,
-        .weight = master_of(vit, pass, b->norm1_rows.weight),
-        .dx_in = dx,
-        .dx = dx,
-        .ddelta = layer ? ddelta : NULL,
-        .dweight = grad_of(g, b->norm1_rows.weight),
-        .dbias = grad_of(g, b->norm1_rows.bias),
-        .ddelta_sum = layer ? grad_of(g, vit->blocks[layer - 1].fc2.bias) : NULL,
-        .accumulate = g->accumulate};
+    const struct add_norm_backward_args norm1 = {.dy = dy,
+                                                 .x_out = a->x1,
+                                                 .stats = a->stats1,
+                                                 .weight = master_of(vit, pass, b->norm1_rows.weight),
+                                                 .dx_in = dx,
+                                                 .dx = dx,
+                                                 .ddelta = layer ? ddelta : NULL,
+                                                 .dweight = grad_of(g, b->norm1_rows.weight),
+                                                 .dbias = grad_of(g, b->norm1_rows.bias),
+                                                 .ddelta_sum =
+                                                     layer ? grad_of(g, vit->blocks[layer - 1].fc2.bias) : NULL,
+                                                 .accumulate = g->accumulate};
     nn->add_norm_backward(b->norm1, &norm1, &pass->random);
     grads_final(g, b->norm1_rows.weight);
 }
 
-/* On entry acts.dx is the gradient of x2, acts.delta that of fc2's output; on exit those of x and of the delta before. */
+/* On entry acts.dx is the gradient of x2, acts.delta that of fc2's output; on exit those of x and of the delta before.
+ */
 void block_backward(const struct vit *vit, int layer, const struct pass *pass)
 {
     if (vit->desc.recompute && layer < vit->desc.config.depth - 1) /* the last block's tensors are still there */

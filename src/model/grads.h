@@ -1,6 +1,6 @@
-/* The one seam through which backward writes parameter gradients: where a row's gradient goes, whether it adds, and when it
- * is final. Today a row is written straight into the flat fp32 buffer; an exact accumulator hands out staging memory here
- * and adds it in grads_final. Private to this room. */
+/* The one seam through which backward writes parameter gradients: where a row's gradient goes, whether it adds, and
+ * when it is final. Today a row is written straight into the flat fp32 buffer; an exact accumulator hands out staging
+ * memory here and adds it in grads_final. Private to this room. */
 #ifndef VT_MODEL_GRADS_H
 #define VT_MODEL_GRADS_H
 

@@ -1,7 +1,10 @@
 /* Tokens to logits: final norm -> pool -> (pre-logits: linear, tanh) -> head; and the loss. */
 #include "model/replica.h"
 
-static int64_t feature_width(const struct vit_config *c) { return c->pre_logits ? c->pre_logits : c->width; }
+static int64_t feature_width(const struct vit_config *c)
+{
+    return c->pre_logits ? c->pre_logits : c->width;
+}
 
 static void find_rows(struct vit *vit)
 {

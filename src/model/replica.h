@@ -1,5 +1,5 @@
-/* Inside of a replica (private to this room): plans, rows of the parameter table and activations, grouped as the files that use
- * them: patch_embed.c, block.c, head.c. Legend as in backend/ops.h; T compute dtype, R residual stream. */
+/* Inside of a replica (private to this room): plans, rows of the parameter table and activations, grouped as the files
+ * that use them: patch_embed.c, block.c, head.c. Legend as in backend/ops.h; T compute dtype, R residual stream. */
 #ifndef VT_MODEL_REPLICA_H
 #define VT_MODEL_REPLICA_H
 
@@ -50,7 +50,10 @@ struct pass {
     struct grads grads; /* backward only */
 };
 
-static inline int64_t vit_rows(const struct vit *vit) { return vit->desc.batch * vit_tokens(&vit->desc.config); }
+static inline int64_t vit_rows(const struct vit *vit)
+{
+    return vit->desc.batch * vit_tokens(&vit->desc.config);
+}
 
 /* fp32 master values of a row; NULL for row -1. */
 static inline const float *master_of(const struct vit *vit, const struct pass *pass, int row)
@@ -82,8 +85,8 @@ void block_forward(const struct vit *vit, int layer, const struct pass *pass);
 void block_backward(const struct vit *vit, int layer, const struct pass *pass);
 /* Rate of one block's drop-path: rises linearly from 0 to config->drop_path over depth, as timm. */
 float block_drop_path(const struct vit_config *config, int layer);
-/* The plan of the add_norm that ends block `layer` - 1 (its MLP output is the delta) and begins block `layer`, or the final
- * norm when layer == depth. */
+/* The plan of the add_norm that ends block `layer` - 1 (its MLP output is the delta) and begins block `layer`, or the
+ * final norm when layer == depth. */
 VT_MUST_CHECK vt_status block_plan_first_norm(struct vit *vit, int layer, struct op_plan **plan);
 
 VT_MUST_CHECK vt_status head_plan(struct vit *vit);

@@ -93,8 +93,9 @@ static const struct op_plan *plan_at(const struct vit *vit, int index, int *coun
 {
     const struct block_shared *l = &vit->shared;
     const struct head *h = &vit->head;
-    const struct op_plan *single[] = {vit->embed.patchify, vit->embed.proj, vit->embed.embed, l->qkv, l->proj, l->fc1, l->fc2,
-                                      l->norm1_again, h->norm, h->pool, h->pre_logits, h->head, h->loss};
+    const struct op_plan *single[] = {
+        vit->embed.patchify, vit->embed.proj, vit->embed.embed, l->qkv,        l->proj, l->fc1, l->fc2,
+        l->norm1_again,      h->norm,         h->pool,          h->pre_logits, h->head, h->loss};
     enum { SINGLE = sizeof single / sizeof *single, PER_BLOCK = 4 };
     *count = SINGLE + PER_BLOCK * vit->desc.config.depth;
     if (index < SINGLE)
@@ -127,13 +128,15 @@ double vit_forward_flops(const struct vit *vit)
     return flops;
 }
 
-float *vit_logits(struct vit *vit) { return vit->acts.logits; }
+float *vit_logits(struct vit *vit)
+{
+    return vit->acts.logits;
+}
 
 static struct pass make_pass(const struct vit *vit, const struct vit_weights *weights, const struct vit_batch *batch)
 {
-    return (struct pass){.weights = weights,
-                         .batch = batch,
-                         .random = {.seed = vit->desc.seed, .position = batch->position}};
+    return (struct pass){
+        .weights = weights, .batch = batch, .random = {.seed = vit->desc.seed, .position = batch->position}};
 }
 
 void vit_forward(struct vit *vit, const struct vit_weights *weights, const struct vit_batch *batch)

@@ -1,8 +1,8 @@
 /* The Vision Transformer (Dosovitskiy et al. 2021) as a planned replica: plans, activations and the two passes.
  * Pre-LayerNorm blocks pass the pair (x, delta) so that residual + LayerNorm fuse across block borders:
  *   (x, y) = add_norm(x, delta); delta = attention(y); (x, y) = add_norm(x, delta); delta = mlp(y); ...
- * The replica owns plans and activation memory for one microbatch of fixed shape; parameters and gradients belong to the
- * caller (flat buffers by the parameter table). Per rank; the model knows no communication. */
+ * The replica owns plans and activation memory for one microbatch of fixed shape; parameters and gradients belong to
+ * the caller (flat buffers by the parameter table). Per rank; the model knows no communication. */
 #ifndef VT_MODEL_VIT_H
 #define VT_MODEL_VIT_H
 
@@ -27,7 +27,7 @@ struct vit_desc {
     uint64_t seed;                    /* of dropout and drop-path */
     enum loss_kind loss;
     float smoothing;
-    int labels;                       /* S */
+    int labels; /* S */
 };
 
 /* Device memory a replica uses, in bytes; printed in the memory plan. */
@@ -38,7 +38,8 @@ struct vit_memory {
 /* Make all plans and reserve activations. Nothing is allocated on the device until vit_allocate. */
 VT_MUST_CHECK vt_status vit_open(const struct vit_desc *desc, struct backend *be, struct vit **out);
 struct vit_memory vit_memory_plan(const struct vit *vit);
-/* Allocate activations; after every plan of the process exists and before the first pass (then backend->reserve_workspace). */
+/* Allocate activations; after every plan of the process exists and before the first pass (then
+ * backend->reserve_workspace). */
 VT_MUST_CHECK vt_status vit_allocate(struct vit *vit);
 void vit_close(struct vit **vit);
 
@@ -69,8 +70,8 @@ void vit_loss(struct vit *vit, const struct vit_batch *batch, float grad_scale, 
 /* Called as rows of the gradient buffer become final: everything from element `first` to the end is final. */
 typedef void (*vit_grad_ready)(void *context, int64_t first);
 
-/* Backward of the last forward. grads: flat fp32; overwritten when accumulate is false, else added to. on_grad_ready may be
- * NULL (one rank, or not the last microbatch). */
+/* Backward of the last forward. grads: flat fp32; overwritten when accumulate is false, else added to. on_grad_ready
+ * may be NULL (one rank, or not the last microbatch). */
 void vit_backward(struct vit *vit, const struct vit_weights *weights, const struct vit_batch *batch, float *grads,
                   bool accumulate, vit_grad_ready on_grad_ready, void *context);
 

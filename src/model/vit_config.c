@@ -10,8 +10,8 @@ static const struct family {
     const char *letter, *timm;
     int width, depth, heads, mlp_width;
 } families[] = {
-    {"Ti", "tiny", 192, 12, 3, 768},     {"S", "small", 384, 12, 6, 1536},  {"B", "base", 768, 12, 12, 3072},
-    {"L", "large", 1024, 24, 16, 4096},  {"H", "huge", 1280, 32, 16, 5120}, {"g", "giant", 1408, 40, 16, 6144},
+    {"Ti", "tiny", 192, 12, 3, 768},       {"S", "small", 384, 12, 6, 1536},  {"B", "base", 768, 12, 12, 3072},
+    {"L", "large", 1024, 24, 16, 4096},    {"H", "huge", 1280, 32, 16, 5120}, {"g", "giant", 1408, 40, 16, 6144},
     {"G", "gigantic", 1664, 48, 16, 8192},
 };
 enum { FAMILIES = sizeof families / sizeof *families };

@@ -17,16 +17,16 @@ struct vit_config {
     int classes;
     enum pool_kind pool;
     bool cls_token;
-    int pre_logits;          /* width of the tanh layer before the head; 0 = none */
+    int pre_logits; /* width of the tanh layer before the head; 0 = none */
     bool qkv_bias;
-    enum activation gelu;    /* ACT_GELU_ERF or ACT_GELU_TANH */
+    enum activation gelu; /* ACT_GELU_ERF or ACT_GELU_TANH */
     float layernorm_eps;
-    float dropout;           /* projection, MLP (after GELU and at the output) */
+    float dropout; /* projection, MLP (after GELU and at the output) */
     float pos_dropout, attention_dropout;
-    float drop_path;         /* rate of the last block; rises linearly from 0 over depth, as timm */
-    float mean[4], std[4];   /* of u8/255 pixels */
+    float drop_path;       /* rate of the last block; rises linearly from 0 over depth, as timm */
+    float mean[4], std[4]; /* of u8/255 pixels */
     enum vit_init init;
-    float init_std;          /* timm scheme; 0 = 0.02 */
+    float init_std; /* timm scheme; 0 = 0.02 */
     float head_bias;
 };
 
@@ -34,7 +34,8 @@ struct vit_config {
  * ("vit_ti16" too). Fills width, depth, heads, mlp_width, patch_size, and image_size when a timm name carries one: call
  * after vit_config_defaults. VT_E_USAGE with the list of names otherwise. */
 VT_MUST_CHECK vt_status vit_config_named(struct vit_config *config, const char *name);
-/* All other fields at their defaults (timm): 224 px, 3 channels, class token, qkv bias, erf GELU, eps 1e-6, 1000 classes. */
+/* All other fields at their defaults (timm): 224 px, 3 channels, class token, qkv bias, erf GELU, eps 1e-6, 1000
+ * classes. */
 void vit_config_defaults(struct vit_config *config);
 /* Impossible shapes: which key, its value, what was expected. VT_E_USAGE. */
 VT_MUST_CHECK vt_status vit_config_check(const struct vit_config *config);
@@ -43,7 +44,10 @@ static inline int vit_patches(const struct vit_config *c)
 {
     return (c->image_size / c->patch_size) * (c->image_size / c->patch_size);
 }
-static inline int vit_tokens(const struct vit_config *c) { return vit_patches(c) + (c->cls_token ? 1 : 0); }
+static inline int vit_tokens(const struct vit_config *c)
+{
+    return vit_patches(c) + (c->cls_token ? 1 : 0);
+}
 
 /* Append every parameter's row, timm names, in forward order. */
 void vit_params(const struct vit_config *config, struct param_table *table);

@@ -16,7 +16,10 @@ struct writer {
     int layer;
 };
 
-static float init_std(const struct vit_config *c) { return c->init_std > 0 ? c->init_std : 0.02f; }
+static float init_std(const struct vit_config *c)
+{
+    return c->init_std > 0 ? c->init_std : 0.02f;
+}
 
 static void add_row(const struct writer *w, struct param *row, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -83,7 +86,8 @@ static void add_embedding(const struct writer *w)
     const struct vit_config *c = w->config;
     bool jax = c->init == VIT_INIT_JAX;
     if (c->cls_token) {
-        struct param cls = {.rank = 3, .dim = {1, 1, c->width}, .init = jax ? INIT_ZERO : INIT_NORMAL, .init_value = 1e-6f};
+        struct param cls = {
+            .rank = 3, .dim = {1, 1, c->width}, .init = jax ? INIT_ZERO : INIT_NORMAL, .init_value = 1e-6f};
         add_row(w, &cls, "cls_token");
     }
     struct param pos = {.rank = 3,

@@ -1,4 +1,5 @@
-/* The whole model against PyTorch in double precision (vit.py). Usage: golden_vit_BACKEND case... (BACKEND at build time). */
+/* The whole model against PyTorch in double precision (vit.py). Usage: golden_vit_BACKEND case... (BACKEND at build
+ * time). */
 #include "backend/backend.h"
 #include "checkpoint/safetensors.h"
 #include "model/vit.h"
@@ -19,26 +20,78 @@ struct golden_case {
     float logits_bar; /* of their largest magnitude, fp32 */
 };
 
-#define SMALL .image = 16, .patch = 4, .width = 32, .depth = 2, .heads = 4, .mlp = 48, .classes = 10, .batch = 4, .logits_bar = 1e-5f
+#define SMALL                                                                                                          \
+    .image = 16, .patch = 4, .width = 32, .depth = 2, .heads = 4, .mlp = 48, .classes = 10, .batch = 4,                \
+    .logits_bar = 1e-5f
 static const struct golden_case golden_cases[] = {
     {.name = "cls", SMALL, .channels = 3, .gelu = ACT_GELU_ERF, .smoothing = 0.1f},
-    {.name = "gap", SMALL, .channels = 1, .pool = POOL_MEAN, .pre_logits = 20, .gelu = ACT_GELU_TANH, .no_qkv_bias = true,
-     .loss = LOSS_SIGMOID, .smoothing = 0.1f},
-    {.name = "gap_nocls", .image = 16, .patch = 4, .channels = 3, .width = 32, .depth = 2, .heads = 2, .mlp = 48, .classes = 10,
-     .batch = 4, .no_cls_token = true, .pool = POOL_MEAN, .gelu = ACT_GELU_ERF, .logits_bar = 1e-5f},
-    {.name = "drop", .image = 16, .patch = 4, .channels = 3, .width = 24, .depth = 3, .heads = 4, .mlp = 48, .classes = 10,
-     .batch = 4, .gelu = ACT_GELU_ERF, .smoothing = 0.1f, .dropout = 0.1f, .pos_dropout = 0.15f, .attention_dropout = 0.2f,
-     .drop_path = 0.4f, .logits_bar = 1e-5f},
-    {.name = "b16", .image = 224, .patch = 16, .channels = 3, .width = 768, .depth = 12, .heads = 12, .mlp = 3072,
-     .classes = 1000, .batch = 2, .gelu = ACT_GELU_ERF, .smoothing = 0.1f, .logits_bar = 1e-4f},
+    {.name = "gap",
+     SMALL,
+     .channels = 1,
+     .pool = POOL_MEAN,
+     .pre_logits = 20,
+     .gelu = ACT_GELU_TANH,
+     .no_qkv_bias = true,
+     .loss = LOSS_SIGMOID,
+     .smoothing = 0.1f},
+    {.name = "gap_nocls",
+     .image = 16,
+     .patch = 4,
+     .channels = 3,
+     .width = 32,
+     .depth = 2,
+     .heads = 2,
+     .mlp = 48,
+     .classes = 10,
+     .batch = 4,
+     .no_cls_token = true,
+     .pool = POOL_MEAN,
+     .gelu = ACT_GELU_ERF,
+     .logits_bar = 1e-5f},
+    {.name = "drop",
+     .image = 16,
+     .patch = 4,
+     .channels = 3,
+     .width = 24,
+     .depth = 3,
+     .heads = 4,
+     .mlp = 48,
+     .classes = 10,
+     .batch = 4,
+     .gelu = ACT_GELU_ERF,
+     .smoothing = 0.1f,
+     .dropout = 0.1f,
+     .pos_dropout = 0.15f,
+     .attention_dropout = 0.2f,
+     .drop_path = 0.4f,
+     .logits_bar = 1e-5f},
+    {.name = "b16",
+     .image = 224,
+     .patch = 16,
+     .channels = 3,
+     .width = 768,
+     .depth = 12,
+     .heads = 12,
+     .mlp = 3072,
+     .classes = 1000,
+     .batch = 2,
+     .gelu = ACT_GELU_ERF,
+     .smoothing = 0.1f,
+     .logits_bar = 1e-4f},
 };
 static const struct golden_case *current;
 static struct backend *be;
 
 static struct vit_desc describe(const struct golden_case *g, enum dtype dtype)
 {
-    struct vit_desc d = {.batch = g->batch, .dtype = dtype, .dtype_stream = DTYPE_F32, .training = true, .seed = 20260117,
-                         .loss = g->loss, .smoothing = g->smoothing, .labels = LABELS};
+    struct vit_desc d = {.batch = g->batch,
+                         .dtype = dtype,
+                         .dtype_stream = DTYPE_F32,
+                         .training = true,
+                         .seed = 20260117,
+                         .loss = g->loss,
+                         .smoothing = g->smoothing,
+                         .labels = LABELS};
     static const float mean[3] = {0.485f, 0.456f, 0.406f}, std[3] = {0.229f, 0.224f, 0.225f};
     struct vit_config *c = &d.config;
     vit_config_defaults(c);
@@ -183,7 +236,8 @@ static double check_gradient_summaries(struct vit_rig *rig, const struct safeten
             double ratio = fabs(sums[j] - (double)expected[j]) / fmax((double)expected[0], 1e-6) / (j ? 4 : 1);
             worst = fmax(worst, ratio);
             if (ratio > 1e-4)
-                fprintf(stderr, "gradient of %s: summary %d is %g, expected %g\n", row->name, j, sums[j], (double)expected[j]);
+                fprintf(stderr, "gradient of %s: summary %d is %g, expected %g\n", row->name, j, sums[j],
+                        (double)expected[j]);
         }
         free(expected);
     }
@@ -199,7 +253,8 @@ static void test_fp32(void)
     rig_forward(&rig, 1.0f / (float)rig.desc.batch);
     check_logits(&rig, &file);
     rig_backward(&rig, false, NULL, NULL);
-    double worst = strcmp(current->name, "b16") == 0 ? check_gradient_summaries(&rig, &file) : check_full_gradients(&rig, &file);
+    double worst =
+        strcmp(current->name, "b16") == 0 ? check_gradient_summaries(&rig, &file) : check_full_gradients(&rig, &file);
     printf("    %s: gradients differ by at most %.1e of their norms\n", current->name, worst);
     CU_ASSERT_TRUE(worst <= 1e-4);
     rig_close(&rig);
@@ -235,7 +290,8 @@ static void test_bf16(void)
             error += squared_error(rig.grads + row->offset, expected, row->count, &norm);
             free(expected);
         }
-        printf("    %s: bf16 gradients stray %.2e, PyTorch's %.2e\n", current->name, sqrt(error / norm), (double)torch[1]);
+        printf("    %s: bf16 gradients stray %.2e, PyTorch's %.2e\n", current->name, sqrt(error / norm),
+               (double)torch[1]);
         CU_ASSERT_TRUE(sqrt(error / norm) <= 2 * (double)torch[1]);
     }
     free(torch);

@@ -1,5 +1,5 @@
-/* A replica with everything a pass needs, on any backend: for tests of the model room and the goldens. Host copies stay beside
- * the device buffers. Failures abort the test (ASSERT_OK). */
+/* A replica with everything a pass needs, on any backend: for tests of the model room and the goldens. Host copies stay
+ * beside the device buffers. Failures abort the test (ASSERT_OK). */
 #ifndef VT_VIT_RIG_H
 #define VT_VIT_RIG_H
 
@@ -80,8 +80,8 @@ static inline void rig_publish(struct vit_rig *rig)
 {
     rig_upload(rig, rig->weights.master, rig->master, (size_t)rig->table.total * sizeof(float));
     if (rig->desc.dtype != DTYPE_F32)
-        rig->be->nn.cast(rig->be, rig->weights.master, DTYPE_F32, (void *)(uintptr_t)rig->weights.compute, rig->desc.dtype,
-                         rig->table.total);
+        rig->be->nn.cast(rig->be, rig->weights.master, DTYPE_F32, (void *)(uintptr_t)rig->weights.compute,
+                         rig->desc.dtype, rig->table.total);
 }
 
 /* Host arrays of one batch, shaped as struct vit_batch. */

@@ -36,7 +36,8 @@ static void free_model(struct model *m)
     free(m->values);
 }
 
-/* The model's parameters as a file, without the rows whose name starts with `without`, with an extra tensor named `extra`. */
+/* The model's parameters as a file, without the rows whose name starts with `without`, with an extra tensor named
+ * `extra`. */
 static void write_model(const struct model *m, const char *path, const char *without, const char *extra)
 {
     struct safetensor *tensors = calloc((size_t)m->table.count + 1, sizeof *tensors);
@@ -156,14 +157,16 @@ static void test_refusals(void)
                   "1 tensors have no place in the model, the first is blocks.0.ls1.gamma");
     check_refused(&a, config, "norm", "fc_norm.weight", VT_E_UNSUPPORTED, "a norm behind the pooling is not supported");
     config.patch_size = 4;
-    check_refused(&a, config, NULL, NULL, VT_E_FORMAT, "patch_embed.proj.weight is [24,3,8,8]; the model expects [24,3,4,4]");
+    check_refused(&a, config, NULL, NULL, VT_E_FORMAT,
+                  "patch_embed.proj.weight is [24,3,8,8]; the model expects [24,3,4,4]");
     config = tiny(), config.width = 48;
     check_refused(&a, config, NULL, NULL, VT_E_FORMAT, "cls_token is [1,1,24]; the model expects [1,1,48]");
     config = tiny(), config.depth = 1;
     check_refused(&a, config, NULL, NULL, VT_E_FORMAT, "12 tensors have no place in the model, the first is blocks.1.");
     config = tiny(), config.cls_token = false, config.pool = POOL_MEAN;
     check_refused(&a, config, NULL, NULL, VT_E_FORMAT, "the first is cls_token");
-    ASSERT_FAILS(import_weights(scratch_path("none.safetensors"), &a.config, &a.table, a.values), VT_E_IO, "none.safetensors");
+    ASSERT_FAILS(import_weights(scratch_path("none.safetensors"), &a.config, &a.table, a.values), VT_E_IO,
+                 "none.safetensors");
     free_model(&a);
 }
 

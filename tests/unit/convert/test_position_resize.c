@@ -19,7 +19,8 @@ static void test_against_torch(void)
     ASSERT_OK(safetensors_open(VT_SOURCE_DIR "/tests/golden/position_resize.safetensors", &file));
     CU_ASSERT_EQUAL(file.count, 8);
     for (int i = 0; i < file.count; i++) {
-        float source[MAX_SIDE * MAX_SIDE * WIDTH], target[MAX_SIDE * MAX_SIDE * WIDTH], expected[MAX_SIDE * MAX_SIDE * WIDTH];
+        float source[MAX_SIDE * MAX_SIDE * WIDTH], target[MAX_SIDE * MAX_SIDE * WIDTH],
+            expected[MAX_SIDE * MAX_SIDE * WIDTH];
         int from = 0, to = 0;
         CU_ASSERT_EQUAL_FATAL(sscanf(file.tensors[i].name, "%dto%d", &from, &to), 2);
         CU_ASSERT_EQUAL_FATAL(file.tensors[i].count, to * to * WIDTH);

@@ -66,7 +66,8 @@ static void test_mlp_ratios(void)
     struct vit_config c = named("S/16");
     for (c.mlp_width = 1; c.mlp_width < 4 * c.width; c.mlp_width += 7) {
         struct json *root = parse(&c);
-        CU_ASSERT_EQUAL((int)(384 * json_double_of(json_find(json_find(root, "model_args"), "mlp_ratio"))), c.mlp_width);
+        CU_ASSERT_EQUAL((int)(384 * json_double_of(json_find(json_find(root, "model_args"), "mlp_ratio"))),
+                        c.mlp_width);
         json_free(&root);
     }
 }

@@ -29,8 +29,15 @@ static struct vit_config tiny_all_options(void)
 
 static struct vit_desc describe(struct vit_config config, int64_t batch)
 {
-    return (struct vit_desc){.config = config, .batch = batch, .dtype = DTYPE_F32, .dtype_stream = DTYPE_F32,
-                             .training = true, .seed = SEED, .loss = LOSS_SOFTMAX, .smoothing = 0.1f, .labels = LABELS};
+    return (struct vit_desc){.config = config,
+                             .batch = batch,
+                             .dtype = DTYPE_F32,
+                             .dtype_stream = DTYPE_F32,
+                             .training = true,
+                             .seed = SEED,
+                             .loss = LOSS_SOFTMAX,
+                             .smoothing = 0.1f,
+                             .labels = LABELS};
 }
 
 static struct backend *open_ref(bool strict)
@@ -77,8 +84,8 @@ static void open_toy(struct vit_rig *rig, struct backend *be, const struct vit_d
     rig_batch(rig, &toy.batch);
 }
 
-/* Along a row's gradient direction (and a random one) the loss must change as the gradient says: five-point differences of
- * a loss with fp32 activations, so an error of about 1e-5 / step. */
+/* Along a row's gradient direction (and a random one) the loss must change as the gradient says: five-point differences
+ * of a loss with fp32 activations, so an error of about 1e-5 / step. */
 static void check_row_gradient(struct vit_rig *rig, const struct param *row, const float *grads, bool random)
 {
     double norm = 0, expected = 0;

@@ -26,11 +26,16 @@ static void test_names(void)
         const char *name;
         int width, depth, heads, mlp, patch, image;
     } cases[] = {
-        {"Ti/16", 192, 12, 3, 768, 16, 224},      {"S/32", 384, 12, 6, 1536, 32, 224},
-        {"b/8", 768, 12, 12, 3072, 8, 224},       {"vit_l16", 1024, 24, 16, 4096, 16, 224},
-        {"vit_ti4", 192, 12, 3, 768, 4, 224},     {"H/14", 1280, 32, 16, 5120, 14, 224},
-        {"g/14", 1408, 40, 16, 6144, 14, 224},    {"G/14", 1664, 48, 16, 8192, 14, 224},
-        {"s16", 384, 12, 6, 1536, 16, 224},       {"vit_tiny_patch16_224", 192, 12, 3, 768, 16, 224},
+        {"Ti/16", 192, 12, 3, 768, 16, 224},
+        {"S/32", 384, 12, 6, 1536, 32, 224},
+        {"b/8", 768, 12, 12, 3072, 8, 224},
+        {"vit_l16", 1024, 24, 16, 4096, 16, 224},
+        {"vit_ti4", 192, 12, 3, 768, 4, 224},
+        {"H/14", 1280, 32, 16, 5120, 14, 224},
+        {"g/14", 1408, 40, 16, 6144, 14, 224},
+        {"G/14", 1664, 48, 16, 8192, 14, 224},
+        {"s16", 384, 12, 6, 1536, 16, 224},
+        {"vit_tiny_patch16_224", 192, 12, 3, 768, 16, 224},
         {"vit_base_patch16_384", 768, 12, 12, 3072, 16, 384},
         {"vit_base_patch32_224.augreg_in21k", 768, 12, 12, 3072, 32, 224},
         {"deit_small_patch16_224", 384, 12, 6, 1536, 16, 224},
@@ -49,9 +54,9 @@ static void test_names(void)
 
 static void test_unknown_names(void)
 {
-    static const char *const bad[] = {"",      "B",      "B/",       "Q/16",         "B/16x",       "vit_base_patch16_224x",
-                                      "B/0",   "B/-4",   "resnet50", "vit_base_16",  "swin_b16",    "vit_base_patch",
-                                      "B/999999999999", "vit_base_patch16_"};
+    static const char *const bad[] = {
+        "",     "B",        "B/",          "Q/16",     "B/16x",          "vit_base_patch16_224x", "B/0",
+        "B/-4", "resnet50", "vit_base_16", "swin_b16", "vit_base_patch", "B/999999999999",        "vit_base_patch16_"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct vit_config c = {0};
         ASSERT_FAILS(vit_config_named(&c, bad[i]), VT_E_USAGE, "expected one of Ti/16 S/16");
@@ -72,7 +77,10 @@ static void test_parameter_counts(void)
     }
 }
 
-static void check_message(struct vit_config c, const char *text) { ASSERT_FAILS(vit_config_check(&c), VT_E_USAGE, text); }
+static void check_message(struct vit_config c, const char *text)
+{
+    ASSERT_FAILS(vit_config_check(&c), VT_E_USAGE, text);
+}
 
 static void test_checks(void)
 {
@@ -172,8 +180,8 @@ static void test_flops(void)
 }
 
 static const struct test_case cases[] = {
-    {"names", test_names},       {"unknown names", test_unknown_names}, {"parameter counts", test_parameter_counts},
-    {"checks", test_checks},     {"timm table", test_table_timm},       {"JAX table", test_table_jax},
+    {"names", test_names},   {"unknown names", test_unknown_names}, {"parameter counts", test_parameter_counts},
+    {"checks", test_checks}, {"timm table", test_table_timm},       {"JAX table", test_table_jax},
     {"flops", test_flops},
 };
 TEST_MAIN("vit_config", cases)
