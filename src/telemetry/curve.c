@@ -52,7 +52,8 @@ static int64_t copy_finite(const double *x, const double *y, int64_t count, doub
 }
 
 /* Points low and high of one bucket, the earlier one first. */
-static int64_t put_bucket(const double *x, const double *y, int64_t low, int64_t high, double *xs, double *ys, int64_t used)
+static int64_t put_bucket(const double *x, const double *y, int64_t low, int64_t high, double *xs, double *ys,
+                          int64_t used)
 {
     int64_t first = low < high ? low : high, second = low < high ? high : low;
     xs[used] = x[first];

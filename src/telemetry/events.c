@@ -40,7 +40,8 @@ static vt_status reserve(struct events *events, size_t bytes)
     return VT_OK;
 }
 
-/* Frame and write one event: u64 length, masked crc of those 8 bytes, payload, masked crc of the payload; little-endian. */
+/* Frame and write one event: u64 length, masked crc of those 8 bytes, payload, masked crc of the payload;
+ * little-endian. */
 static vt_status write_event(struct events *events, const Vitrail__Tb__Event *event)
 {
     size_t size = vitrail__tb__event__get_packed_size(event);
@@ -129,7 +130,10 @@ vt_status events_flush(struct events *events)
     return VT_OK;
 }
 
-const char *events_path(const struct events *events) { return events->path; }
+const char *events_path(const struct events *events)
+{
+    return events->path;
+}
 
 void events_close(struct events **events)
 {

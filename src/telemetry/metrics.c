@@ -39,7 +39,8 @@ static vt_status end_of_last_line(int fd, const char *path, off_t size, off_t *o
         size_t bytes = end < (off_t)sizeof block ? (size_t)end : sizeof block;
         ssize_t got = pread(fd, block, bytes, end - (off_t)bytes);
         if (got != (ssize_t)bytes)
-            return VT_FAIL(VT_E_IO, "%s: cannot read the last line: %s", path, got < 0 ? strerror(errno) : "file shrank");
+            return VT_FAIL(VT_E_IO, "%s: cannot read the last line: %s", path,
+                           got < 0 ? strerror(errno) : "file shrank");
         const char *newline = memrchr(block, '\n', bytes);
         if (newline) {
             *out = end - (off_t)bytes + (newline - block) + 1;

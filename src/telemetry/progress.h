@@ -11,7 +11,7 @@ struct progress {
     bool terminal;
     double started_ms, printed_ms; /* printed_ms: when the last plain line went out, to stderr or the log */
     double drawn_ms;               /* when the line on the terminal was last redrawn */
-    bool dirty; /* a redrawn line is on screen */
+    bool dirty;                    /* a redrawn line is on screen */
 };
 
 struct progress_values {

@@ -58,7 +58,10 @@ static void put_axis_style(FILE *out, const struct runs *runs)
             continue;
         const char *id = report_axis_ids[axis];
         fprintf(out, ".by-%s{display:none}#axis-%s:checked~main .by-%s{display:block}\n", id, id, id);
-        fprintf(out, "#axis-%s:checked~nav label[for=axis-%s]{border-color:var(--accent);color:var(--accent);font-weight:600}\n", id, id);
+        fprintf(
+            out,
+            "#axis-%s:checked~nav label[for=axis-%s]{border-color:var(--accent);color:var(--accent);font-weight:600}\n",
+            id, id);
         fprintf(out, "#axis-%s:focus-visible~nav label[for=axis-%s]{outline:2px solid var(--accent)}\n", id, id);
     }
 }
@@ -67,8 +70,8 @@ static void put_axis_buttons(FILE *out, const struct runs *runs)
 {
     for (int axis = 0; axis < AXIS_COUNT; axis++)
         if (report_has_axis(runs, axis))
-            fprintf(out, "<input class=\"pick\" type=\"radio\" name=\"axis\" id=\"axis-%s\"%s>\n", report_axis_ids[axis],
-                    axis == AXIS_STEP ? " checked" : "");
+            fprintf(out, "<input class=\"pick\" type=\"radio\" name=\"axis\" id=\"axis-%s\"%s>\n",
+                    report_axis_ids[axis], axis == AXIS_STEP ? " checked" : "");
     fputs("<nav>curves over", out);
     for (int axis = 0; axis < AXIS_COUNT; axis++)
         if (report_has_axis(runs, axis))
@@ -92,7 +95,8 @@ static void put_page(FILE *out, const struct runs *runs)
     gmtime_r(&now, &parts);
     strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M UTC", &parts);
     fputs("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-          "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>", out);
+          "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>",
+          out);
     put_title(out, runs);
     fprintf(out, " · vitrail report</title>\n<style>\n%s%s", report_page_style, report_chart_style);
     put_axis_style(out, runs);
@@ -107,25 +111,33 @@ static void put_page(FILE *out, const struct runs *runs)
     report_time(out, runs);
     report_classes(out, runs);
     report_config(out, runs);
-    fputs("</main>\n<footer>Faint lines are the values as measured, strong ones their moving average. Dashed vertical lines: the run "
-          "was resumed. Hours leave out the time between attempts and work that was done again.</footer>\n</body></html>\n", out);
+    fputs("</main>\n<footer>Faint lines are the values as measured, strong ones their moving average. Dashed vertical "
+          "lines: the run "
+          "was resumed. Hours leave out the time between attempts and work that was done "
+          "again.</footer>\n</body></html>\n",
+          out);
 }
 
 static void put_svg(FILE *out, const struct runs *runs, const char *const *metrics, int count)
 {
     int columns = count > 1 ? 2 : 1, rows = (count + columns - 1) / columns;
-    int width = columns * PANEL_WIDTH + (columns - 1) * PANEL_GAP, height = rows * PANEL_HEIGHT + (rows - 1) * PANEL_GAP;
-    fprintf(out, "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", width,
-            height, width, height);
-    fprintf(out, "<style>%s</style>\n<rect class=\"panel\" width=\"%d\" height=\"%d\" rx=\"8\"/>\n", report_chart_style, width, height);
+    int width = columns * PANEL_WIDTH + (columns - 1) * PANEL_GAP,
+        height = rows * PANEL_HEIGHT + (rows - 1) * PANEL_GAP;
+    fprintf(
+        out,
+        "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n",
+        width, height, width, height);
+    fprintf(out, "<style>%s</style>\n<rect class=\"panel\" width=\"%d\" height=\"%d\" rx=\"8\"/>\n", report_chart_style,
+            width, height);
     for (int m = 0; m < count; m++)
-        report_metric_chart_at(out, runs, metrics[m], PANEL_WIDTH, PANEL_HEIGHT, m % columns * (PANEL_WIDTH + PANEL_GAP),
-                               m / columns * (PANEL_HEIGHT + PANEL_GAP));
+        report_metric_chart_at(out, runs, metrics[m], PANEL_WIDTH, PANEL_HEIGHT,
+                               m % columns * (PANEL_WIDTH + PANEL_GAP), m / columns * (PANEL_HEIGHT + PANEL_GAP));
     fputs("</svg>\n", out);
 }
 
 /* Load, draw into memory, write at once. metrics NULL: the whole page. */
-static vt_status write_report(const char *const *dirs, int count, const char *const *metrics, int metric_count, const char *path)
+static vt_status write_report(const char *const *dirs, int count, const char *const *metrics, int metric_count,
+                              const char *path)
 {
     vt_status status = VT_OK;
     struct runs runs = {0};

@@ -1,6 +1,6 @@
-/* A self-contained HTML page of one or more run folders: curves (inline SVG) over steps, images, hours, FLOPs; time stack;
- * config differences; the newest evaluation. Reads metrics.jsonl (must be there), config.yaml, env.json and eval.json, also
- * of a run that is still going or was damaged: lines that are no records are counted and left out. */
+/* A self-contained HTML page of one or more run folders: curves (inline SVG) over steps, images, hours, FLOPs; time
+ * stack; config differences; the newest evaluation. Reads metrics.jsonl (must be there), config.yaml, env.json and
+ * eval.json, also of a run that is still going or was damaged: lines that are no records are counted and left out. */
 #ifndef VT_TELEMETRY_REPORT_H
 #define VT_TELEMETRY_REPORT_H
 

@@ -50,10 +50,14 @@ double report_axis_value(const struct run_data *run, int64_t row, enum report_ax
 {
     const struct run_row *at = &run->rows[row];
     switch (axis) {
-    case AXIS_STEP: return (double)at->step;
-    case AXIS_IMAGES: return at->images;
-    case AXIS_HOURS: return run->rows[run->row_count - 1].hours > 0 ? at->hours : NAN;
-    default: return at->images * run->flops_per_image;
+    case AXIS_STEP:
+        return (double)at->step;
+    case AXIS_IMAGES:
+        return at->images;
+    case AXIS_HOURS:
+        return run->rows[run->row_count - 1].hours > 0 ? at->hours : NAN;
+    default:
+        return at->images * run->flops_per_image;
     }
 }
 
@@ -95,7 +99,8 @@ struct builder {
     double marks[MARKS_MAX];
 };
 
-static void add_line(struct builder *builder, struct svg_line line, const double *x, const double *y, int64_t count, int buckets)
+static void add_line(struct builder *builder, struct svg_line line, const double *x, const double *y, int64_t count,
+                     int buckets)
 {
     int64_t capacity = 2 * (int64_t)buckets + 2;
     double *points = malloc(2 * (size_t)capacity * sizeof *points);
@@ -130,7 +135,8 @@ static int64_t collect(const struct run_data *run, const double *values, enum re
     return used;
 }
 
-static void add_run(struct builder *builder, const struct runs *runs, int index, const char *metric, enum report_axis axis)
+static void add_run(struct builder *builder, const struct runs *runs, int index, const char *metric,
+                    enum report_axis axis)
 {
     const struct run_data *run = runs->run[index];
     const double *values = run_data_column(run, metric);
@@ -143,7 +149,9 @@ static void add_run(struct builder *builder, const struct runs *runs, int index,
     double window = look_of(metric)->smooth ? curve_window(count) : 1;
     struct svg_line line = {.label = runs->count > 1 ? run->label : NULL, .colour = index};
     if (window >= 2) {
-        struct svg_line raw = {.colour = index, .faint = true, .low = curve_quantile(y, count, 0.01),
+        struct svg_line raw = {.colour = index,
+                               .faint = true,
+                               .low = curve_quantile(y, count, 0.01),
                                .high = curve_quantile(y, count, 0.99)};
         add_line(builder, raw, x, y, count, RAW_BUCKETS);
         curve_smooth(y, count, window, smooth);
@@ -181,7 +189,8 @@ static void finish(struct builder *builder)
     free(builder->lines);
 }
 
-void report_metric_chart(FILE *out, const struct runs *runs, const char *metric, enum report_axis axis, int width, int height)
+void report_metric_chart(FILE *out, const struct runs *runs, const char *metric, enum report_axis axis, int width,
+                         int height)
 {
     struct builder builder = {.chart = {.width = width, .height = height}};
     build(&builder, runs, metric, axis);
@@ -189,7 +198,8 @@ void report_metric_chart(FILE *out, const struct runs *runs, const char *metric,
     finish(&builder);
 }
 
-void report_metric_chart_at(FILE *out, const struct runs *runs, const char *metric, int width, int height, int left, int top)
+void report_metric_chart_at(FILE *out, const struct runs *runs, const char *metric, int width, int height, int left,
+                            int top)
 {
     struct builder builder = {.chart = {.width = width, .height = height}};
     build(&builder, runs, metric, AXIS_STEP);
@@ -210,7 +220,10 @@ static void draw_card(FILE *out, const struct runs *runs, const char *metric)
     fputs("</figure>\n", out);
 }
 
-static bool is_listed(const char *metric) { return look_of(metric)->title != NULL; }
+static bool is_listed(const char *metric)
+{
+    return look_of(metric)->title != NULL;
+}
 
 /* Metrics of any run that the list does not name: evaluators by their own names, whatever a later version writes. */
 static void draw_unlisted(FILE *out, const struct runs *runs)

@@ -9,7 +9,10 @@
 
 enum { CLASSES_ALL = 60, CLASSES_WORST = 30, CLASSES_BEST = 10, HISTOGRAM_BINS = 20 };
 
-static double accuracy_of(const struct run_class *class) { return (double)class->correct / (double)class->count; }
+static double accuracy_of(const struct run_class *class)
+{
+    return (double)class->correct / (double)class->count;
+}
 
 /* Best first; equal ones by name, so that two reports agree. */
 static int compare_classes(const void *a, const void *b)
@@ -25,7 +28,9 @@ static void put_class_rows(FILE *out, const struct run_class *const *classes, in
     for (int k = from; k < to; k++) {
         fputs("<div class=\"class\"><span>", out);
         svg_escape(out, classes[k]->name);
-        fprintf(out, "</span><div class=\"bar\"><i class=\"s%d\" style=\"width:%.1f%%\"></i></div><span>%.1f%% (%lld/%lld)</span></div>\n",
+        fprintf(out,
+                "</span><div class=\"bar\"><i class=\"s%d\" style=\"width:%.1f%%\"></i></div><span>%.1f%% "
+                "(%lld/%lld)</span></div>\n",
                 colour, 100 * accuracy_of(classes[k]), 100 * accuracy_of(classes[k]), (long long)classes[k]->correct,
                 (long long)classes[k]->count);
     }
@@ -42,8 +47,8 @@ static void put_histogram(FILE *out, const struct run_class *const *classes, int
     }
     fprintf(out, "<h3>Classes by accuracy</h3><div class=\"hist s%d\">", colour);
     for (int b = 0; b < HISTOGRAM_BINS; b++)
-        fprintf(out, "<i style=\"height:%.1f%%\" title=\"%d classes from %d%% to %d%%\"></i>", 100.0 * bins[b] / highest, bins[b],
-                b * 100 / HISTOGRAM_BINS, (b + 1) * 100 / HISTOGRAM_BINS);
+        fprintf(out, "<i style=\"height:%.1f%%\" title=\"%d classes from %d%% to %d%%\"></i>",
+                100.0 * bins[b] / highest, bins[b], b * 100 / HISTOGRAM_BINS, (b + 1) * 100 / HISTOGRAM_BINS);
     fputs("</div><div class=\"ends\"><span>0%</span><span>50%</span><span>100%</span></div>\n", out);
 }
 

@@ -1,5 +1,5 @@
-/* The parts of the report page, in its order. Each writes a whole block of HTML, or nothing when the runs have nothing for
- * it. */
+/* The parts of the report page, in its order. Each writes a whole block of HTML, or nothing when the runs have nothing
+ * for it. */
 #ifndef VT_TELEMETRY_REPORT_PARTS_H
 #define VT_TELEMETRY_REPORT_PARTS_H
 
@@ -27,8 +27,10 @@ bool report_has_axis(const struct runs *runs, enum report_axis axis);
 bool report_has_metric(const struct runs *runs, const char *name);
 
 /* One metric, all runs, over one axis: a whole <svg>, or within another at (left, top). */
-void report_metric_chart(FILE *out, const struct runs *runs, const char *metric, enum report_axis axis, int width, int height);
-void report_metric_chart_at(FILE *out, const struct runs *runs, const char *metric, int width, int height, int left, int top);
+void report_metric_chart(FILE *out, const struct runs *runs, const char *metric, enum report_axis axis, int width,
+                         int height);
+void report_metric_chart_at(FILE *out, const struct runs *runs, const char *metric, int width, int height, int left,
+                            int top);
 
 void report_run_table(FILE *out, const struct runs *runs);
 void report_curves(FILE *out, const struct runs *runs);

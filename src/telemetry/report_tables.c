@@ -188,10 +188,12 @@ static void put_notes(FILE *out, const struct runs *runs)
         if (words)
             svg_escape(out, run->environment);
         if (run->superseded_rows > 0)
-            fprintf(out, "%s%lld records were superseded after a resume", words ? " · " : "", (long long)run->superseded_rows);
+            fprintf(out, "%s%lld records were superseded after a resume", words ? " · " : "",
+                    (long long)run->superseded_rows);
         if (run->skipped_lines > 0)
             fprintf(out, "%s%lld of %lld lines of metrics.jsonl could not be read and are left out",
-                    words || run->superseded_rows > 0 ? " · " : "", (long long)run->skipped_lines, (long long)run->lines);
+                    words || run->superseded_rows > 0 ? " · " : "", (long long)run->skipped_lines,
+                    (long long)run->lines);
         fputs("</p>\n", out);
     }
 }

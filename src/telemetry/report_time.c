@@ -1,6 +1,6 @@
-/* Where the time of a step goes. The parts of a step follow each other on the training thread. Waiting for the slowest rank
- * shows up as exposed communication; the straggler part is taken out of it, so that the parts still sum to the step. Read,
- * decode and augment happen beside the step, on the loader's threads, and are given as numbers only. */
+/* Where the time of a step goes. The parts of a step follow each other on the training thread. Waiting for the slowest
+ * rank shows up as exposed communication; the straggler part is taken out of it, so that the parts still sum to the
+ * step. Read, decode and augment happen beside the step, on the loader's threads, and are given as numbers only. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,10 +13,10 @@
 enum { COMM = 4, STRAGGLER = 6, PARTS = 8, OTHER = PARTS - 1, COLUMNS_MAX = 160, STACKS_MAX = 8 };
 
 /* The metrics, and what the page calls their share. */
-static const char *const part_metrics[OTHER] = {"data_wait", "copy", "forward", "backward", "comm_exposed", "optimizer",
-                                                "straggler"};
-static const char *const part_names[PARTS] = {"data wait", "copy", "forward", "backward", "comm", "optimizer", "straggler",
-                                              "other"};
+static const char *const part_metrics[OTHER] = {"data_wait",    "copy",      "forward",  "backward",
+                                                "comm_exposed", "optimizer", "straggler"};
+static const char *const part_names[PARTS] = {"data wait", "copy",      "forward",   "backward",
+                                              "comm",      "optimizer", "straggler", "other"};
 static const char *const beside_names[] = {"read", "decode", "augment"};
 enum { BESIDE = sizeof beside_names / sizeof *beside_names };
 
@@ -141,9 +141,12 @@ static void draw_table(FILE *out, const struct runs *runs)
             table_cell(out, parts.beside_ms[k], 0);
         fputs("</tr>\n", out);
     }
-    fputs("</tbody></table></div>\n<p class=\"dim\">Means over the second half of each run. comm is what time/comm_exposed_ms "
-          "leaves without straggler, the wait for the slowest rank. * summed over the loader's threads, beside the step: they cost "
-          "time only as data wait.</p>\n", out);
+    fputs("</tbody></table></div>\n<p class=\"dim\">Means over the second half of each run. comm is what "
+          "time/comm_exposed_ms "
+          "leaves without straggler, the wait for the slowest rank. * summed over the loader's threads, beside the "
+          "step: they cost "
+          "time only as data wait.</p>\n",
+          out);
 }
 
 /* Means over up to COLUMNS_MAX groups of rows that have a step time. */
@@ -166,8 +169,18 @@ static void draw_stack(FILE *out, const struct run_data *run)
             x[(k + 1) * (run->row_count / group + 1) + columns] = parts.ms[k];
         columns++;
     }
-    struct svg_stack stack = {.title = run->label, .x_label = "steps", .x_number = SVG_COUNT, .width = 560, .height = 300,
-                              .layer_count = PARTS, .labels = part_names, .colours = colours, .count = columns, .x = x,
+    char title[256];
+    snprintf(title, sizeof title, "%s: ms of a step", run->label);
+    struct svg_stack stack = {.title = title,
+                              .x_label = "steps",
+                              .x_number = SVG_COUNT,
+                              .width = 560,
+                              .height = 300,
+                              .layer_count = PARTS,
+                              .labels = part_names,
+                              .colours = colours,
+                              .count = columns,
+                              .x = x,
                               .values = values};
     fputs("<figure class=\"card\">", out);
     svg_draw_stack(out, &stack);

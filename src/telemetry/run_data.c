@@ -98,11 +98,12 @@ static vt_status add_record(struct table *table, const struct json *record, bool
     if (run->row_count == table->capacity)
         VT_TRY(grow_rows(table));
     int64_t r = run->row_count++;
-    run->rows[r] = (struct run_row){.step = json_int_of(step),
-                                    .attempt = attempt && json_kind(attempt) == JSON_KIND_INT ? json_int_of(attempt) : 0,
-                                    .images = number_of(record, "images_seen"),
-                                    .epoch = number_of(record, "epoch"),
-                                    .wall_time = number_of(record, "wall_time")};
+    run->rows[r] =
+        (struct run_row){.step = json_int_of(step),
+                         .attempt = attempt && json_kind(attempt) == JSON_KIND_INT ? json_int_of(attempt) : 0,
+                         .images = number_of(record, "images_seen"),
+                         .epoch = number_of(record, "epoch"),
+                         .wall_time = number_of(record, "wall_time")};
     for (int c = 0; c < run->column_count; c++)
         run->columns[c].values[r] = NAN;
     struct json_member member = {0};
@@ -127,7 +128,8 @@ static vt_status parse_lines(struct table *table, const char *text, size_t size)
         struct json *record = NULL;
         bool accepted = false;
         run->lines++;
-        if (json_parse(text + start, length, "metrics.jsonl", &record) == VT_OK && json_kind(record) == JSON_KIND_OBJECT) {
+        if (json_parse(text + start, length, "metrics.jsonl", &record) == VT_OK &&
+            json_kind(record) == JSON_KIND_OBJECT) {
             vt_status status = add_record(table, record, &accepted);
             json_free(&record);
             VT_TRY(status);
@@ -140,7 +142,8 @@ static vt_status parse_lines(struct table *table, const char *text, size_t size)
     return VT_OK;
 }
 
-/* A new attempt takes over from its first step on: rows of the attempts before it at or past that step did not count. */
+/* A new attempt takes over from its first step on: rows of the attempts before it at or past that step did not count.
+ */
 static void mark_superseded(const struct run_data *run, bool *dead)
 {
     int64_t cut = INT64_MAX, segment_first = INT64_MAX;
@@ -169,7 +172,10 @@ static int compare_places(const void *a, const void *b)
     return x->line < y->line ? -1 : x->line > y->line;
 }
 
-static double later(double before, double after) { return isnan(after) ? before : after; }
+static double later(double before, double after)
+{
+    return isnan(after) ? before : after;
+}
 
 static void merge_row(struct run_row *into, const struct run_row *from)
 {

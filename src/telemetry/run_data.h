@@ -1,6 +1,6 @@
 /* What a run folder says of itself, read for reports: the metrics table, the config, the newest environment and
- * evaluation. The folder may belong to a run that is still writing, or be damaged: what cannot be read is counted and left
- * out, never fatal. */
+ * evaluation. The folder may belong to a run that is still writing, or be damaged: what cannot be read is counted and
+ * left out, never fatal. */
 #ifndef VT_TELEMETRY_RUN_DATA_H
 #define VT_TELEMETRY_RUN_DATA_H
 
@@ -34,7 +34,7 @@ struct run_class {
 };
 
 struct run_data {
-    char *dir, *label; /* label: what legends say */
+    char *dir, *label;    /* label: what legends say */
     struct run_row *rows; /* by step, each step once, superseded ones gone */
     int64_t row_count;
     struct run_column *columns;
@@ -43,8 +43,8 @@ struct run_data {
     int64_t superseded_rows;      /* done again after a resume */
     struct run_setting *settings; /* config.yaml, in its order */
     int setting_count;
-    char *environment;      /* one line about hosts and devices, or NULL */
-    double flops_per_image; /* of a training step; NaN when env.json does not say */
+    char *environment;         /* one line about hosts and devices, or NULL */
+    double flops_per_image;    /* of a training step; NaN when env.json does not say */
     struct run_class *classes; /* eval.json, or none */
     int class_count;
     double eval_top1; /* NaN without eval.json */

@@ -56,7 +56,8 @@ static void extend_setting(struct run_data *run, const char *more)
     last->value = longer;
 }
 
-/* The form `vitrail train` writes: sections, and under each "  key: value". Not a YAML reader: a report only shows lines. */
+/* The form `vitrail train` writes: sections, and under each "  key: value". Not a YAML reader: a report only shows
+ * lines. */
 static void read_settings(struct run_data *run, char *text)
 {
     char section[64] = "";

@@ -7,7 +7,16 @@
 #include "base/check.h"
 #include "telemetry/curve.h"
 
-enum { LEFT = 50, RIGHT = 16, BOTTOM = 40, TITLE_Y = 18, LEGEND_Y = 37, LEGEND_ROW = 16, TICKS_MAX = 24, LABEL_MAX = 28 };
+enum {
+    LEFT = 50,
+    RIGHT = 16,
+    BOTTOM = 40,
+    TITLE_Y = 18,
+    LEGEND_Y = 37,
+    LEGEND_ROW = 16,
+    TICKS_MAX = 24,
+    LABEL_MAX = 28
+};
 
 struct range {
     double low, high;
@@ -27,7 +36,10 @@ static void include(struct range *range, double value)
     range->high = fmax(range->high, value);
 }
 
-static bool is_empty(const struct range *range) { return range->low > range->high; }
+static bool is_empty(const struct range *range)
+{
+    return range->low > range->high;
+}
 
 /* A range of one value still needs a width. */
 static void widen(struct range *range)
@@ -79,7 +91,9 @@ static void draw_grid(FILE *out, const struct frame *frame, enum svg_number x_nu
     for (int i = 0; i < TICKS_MAX && tick <= frame->y.high + 1e-9 * step; i++, tick += step) {
         double y = frame->top + place_y(frame, tick);
         svg_format(tick, step, y_number, text, sizeof text);
-        fprintf(out, "<path class=\"grid\" d=\"M%.1f %.1fh%.1f\"/><text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n",
+        fprintf(out,
+                "<path class=\"grid\" d=\"M%.1f %.1fh%.1f\"/><text class=\"tick\" x=\"%.1f\" y=\"%.1f\" "
+                "text-anchor=\"end\">%s</text>\n",
                 frame->left, y, frame->width, frame->left - 7, y + 3.5, text);
     }
     step = svg_tick_step(frame->x.high - frame->x.low, (int)(frame->width / 75));
@@ -87,10 +101,13 @@ static void draw_grid(FILE *out, const struct frame *frame, enum svg_number x_nu
     for (int i = 0; i < TICKS_MAX && tick <= frame->x.high + 1e-9 * step; i++, tick += step) {
         double x = frame->left + place_x(frame, tick);
         svg_format(tick, step, x_number, text, sizeof text);
-        fprintf(out, "<path class=\"axis\" d=\"M%.1f %.1fv4\"/><text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n", x,
-                frame->top + frame->height, x, frame->top + frame->height + 16, text);
+        fprintf(out,
+                "<path class=\"axis\" d=\"M%.1f %.1fv4\"/><text class=\"tick\" x=\"%.1f\" y=\"%.1f\" "
+                "text-anchor=\"middle\">%s</text>\n",
+                x, frame->top + frame->height, x, frame->top + frame->height + 16, text);
     }
-    fprintf(out, "<path class=\"axis\" d=\"M%.1f %.1fh%.1f\"/>\n", frame->left, frame->top + frame->height, frame->width);
+    fprintf(out, "<path class=\"axis\" d=\"M%.1f %.1fh%.1f\"/>\n", frame->left, frame->top + frame->height,
+            frame->width);
 }
 
 /* Cut at LABEL_MAX characters, on a UTF-8 boundary. */
@@ -118,7 +135,7 @@ struct legend {
 static void legend_entry(FILE *out, struct legend *legend, const char *label, const char *class, int colour)
 {
     char text[160];
-    double width = 22 + 6.3 * shorten(label, text, sizeof text) + 12;
+    double width = 22 + 6.3 * shorten(label, text, sizeof text) + 14;
     if (legend->x > LEFT && legend->x + width > legend->width - 4) {
         legend->x = LEFT;
         legend->row++;
@@ -133,12 +150,17 @@ static void legend_entry(FILE *out, struct legend *legend, const char *label, co
     legend->x += width;
 }
 
-static int legend_rows(const struct legend *legend) { return legend->x > LEFT ? legend->row + 1 : 0; }
+static int legend_rows(const struct legend *legend)
+{
+    return legend->x > LEFT ? legend->row + 1 : 0;
+}
 
 static void open_svg(FILE *out, int width, int height, const char *title)
 {
-    fprintf(out, "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", width,
-            height);
+    fprintf(
+        out,
+        "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"",
+        width, height);
     svg_escape(out, title);
     fputs("\">\n", out);
 }
@@ -150,7 +172,10 @@ static void draw_text(FILE *out, const char *class, double x, double y, const ch
     fputs("</text>\n", out);
 }
 
-static void draw_empty(FILE *out, int width, int height) { draw_text(out, "note", width / 2.0, height / 2.0, "middle", "no data"); }
+static void draw_empty(FILE *out, int width, int height)
+{
+    draw_text(out, "note", width / 2.0, height / 2.0, "middle", "no data");
+}
 
 /* The frame left over below title and legend rows. */
 static struct frame make_frame(int width, int height, int rows)
@@ -162,8 +187,8 @@ static struct frame make_frame(int width, int height, int rows)
 /* Opens a nested <svg>: what is drawn in it is cut at the plot's edge, with a little room for dots on its sides. */
 static void open_plot(FILE *out, const struct frame *frame)
 {
-    fprintf(out, "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" viewBox=\"-4 0 %.1f %.1f\">\n", frame->left - 4, frame->top,
-            frame->width + 8, frame->height, frame->width + 8, frame->height);
+    fprintf(out, "<svg x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" viewBox=\"-4 0 %.1f %.1f\">\n",
+            frame->left - 4, frame->top, frame->width + 8, frame->height, frame->width + 8, frame->height);
 }
 
 static void draw_line(FILE *out, const struct frame *frame, const struct svg_line *line)
@@ -235,8 +260,8 @@ static void draw_chart_body(FILE *out, const struct svg_chart *chart)
     open_plot(out, &frame);
     for (int m = 0; m < chart->mark_count; m++)
         if (chart->marks[m] >= frame.x.low && chart->marks[m] <= frame.x.high)
-            fprintf(out, "<path class=\"mark\" d=\"M%.1f 0v%.1f\"><title>resumed</title></path>\n", place_x(&frame, chart->marks[m]),
-                    frame.height);
+            fprintf(out, "<path class=\"mark\" d=\"M%.1f 0v%.1f\"><title>resumed</title></path>\n",
+                    place_x(&frame, chart->marks[m]), frame.height);
     for (int k = 0; k < chart->line_count; k++) {
         draw_line(out, &frame, &chart->lines[k]);
         if (chart->lines[k].dots)
@@ -261,7 +286,8 @@ void svg_draw_chart_at(FILE *out, const struct svg_chart *chart, int left, int t
 }
 
 /* The area between the sums of layers 0..k-1 and 0..k: along the upper edge, back along the lower. */
-static void draw_layer(FILE *out, const struct frame *frame, const struct svg_stack *stack, double *lower, double *upper, int k)
+static void draw_layer(FILE *out, const struct frame *frame, const struct svg_stack *stack, double *lower,
+                       double *upper, int k)
 {
     int64_t n = stack->count;
     for (int64_t i = 0; i < n; i++)

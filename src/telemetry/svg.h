@@ -1,5 +1,5 @@
-/* Charts as inline SVG: axes, ticks, grid, legend. Colours are classes (s0..s7 for runs, t0..t7 for layers) that the style
- * sheet of report_style.c sets for light and dark pages. All text is escaped here; callers pass it raw. */
+/* Charts as inline SVG: axes, ticks, grid, legend. Colours are classes (s0..s7 for runs, t0..t7 for layers) that the
+ * style sheet of report_style.c sets for light and dark pages. All text is escaped here; callers pass it raw. */
 #ifndef VT_TELEMETRY_SVG_H
 #define VT_TELEMETRY_SVG_H
 
@@ -15,8 +15,8 @@ enum svg_number { SVG_PLAIN, SVG_COUNT, SVG_PERCENT, SVG_SCIENTIFIC };
 struct svg_line {
     const char *label; /* NULL: not in the legend */
     int colour;        /* any number >= 0; the palette repeats, then dashed */
-    bool faint;        /* the raw curve behind a smoothed one; the y axis shows its low..high (NaN: whatever), not its spikes */
-    double low, high;
+    bool faint;        /* the raw curve behind a smoothed one */
+    double low, high;  /* of a faint line: what the y axis shows of it, so that spikes do not flatten the rest */
     bool dots;
     int64_t count;
     const double *x, *y; /* [count], x not decreasing; points that are not drawable (curve.h) are left out */

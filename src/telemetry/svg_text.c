@@ -8,12 +8,23 @@ void svg_escape(FILE *out, const char *text)
 {
     for (const char *at = text; *at; at++) {
         switch (*at) {
-        case '&': fputs("&amp;", out); break;
-        case '<': fputs("&lt;", out); break;
-        case '>': fputs("&gt;", out); break;
-        case '"': fputs("&quot;", out); break;
-        case '\'': fputs("&#39;", out); break;
-        default: putc((unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at, out);
+        case '&':
+            fputs("&amp;", out);
+            break;
+        case '<':
+            fputs("&lt;", out);
+            break;
+        case '>':
+            fputs("&gt;", out);
+            break;
+        case '"':
+            fputs("&quot;", out);
+            break;
+        case '\'':
+            fputs("&#39;", out);
+            break;
+        default:
+            putc((unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at, out);
         }
     }
 }
