@@ -37,25 +37,25 @@ struct slot {
 
 /* Where rows come from. */
 struct loader_desc {
-    const struct dataset_split
-        *split;         /* NULL = synthetic: noise images keyed by position, labels position mod classes */
+    /* NULL = synthetic: noise images keyed by position, labels position mod classes. */
+    const struct dataset_split *split;
     struct order order; /* of the split's (or synthetic_samples) samples; ORDER_SEQUENTIAL for evaluation */
     int64_t synthetic_samples;
     int synthetic_classes;
     struct augment_desc augment;
     int image_size, channels;
     int rank, ranks;
-    int lanes;          /* 0: each rank runs its own slice of the step; L >= ranks: the step is cut into L slices of
-                         * fixed shape and rank r runs whole ones, L*r/R .. L*(r+1)/R (train.reduction: exact) */
-    int64_t batch;      /* G, global */
-    int64_t first_step; /* step number given to the first batch */
+    /* 0: each rank runs its own slice of the step. L >= ranks: the step is cut into L slices of fixed shape and rank r
+     * runs whole ones, L*r/R .. L*(r+1)/R (train.reduction: exact). */
+    int lanes;
+    int64_t batch;           /* G, global */
+    int64_t first_step;      /* step number given to the first batch */
     uint64_t first_position; /* stream position of that step's first row */
     int64_t steps;           /* how many steps to run; loader_next after them is an error */
     int64_t total_positions; /* evaluation: positions past this are padding (exact evaluation); 0 = unbounded */
     int threads;             /* >= 1 worker threads */
     uint64_t seed;
-    bool substitute_bad; /* training: replace a bad sample by the next good one, count and log it once; evaluation: fail
-                          */
+    bool substitute_bad; /* training: replace a bad sample by the next good one; evaluation: fail */
     int64_t bad_limit;   /* stop with VT_E_FORMAT above this many distinct ones on this rank; 0 = max(32, 1e-4 N) */
 };
 
