@@ -27,6 +27,7 @@ struct watchdog {
     int64_t *heard_ns;           /* [size] */
     pthread_t thread;
     bool thread_runs, warned;
+    int64_t suspect_since_ns;    /* this rank is overdue and waits for nobody; 0 = it is not */
     int64_t stuck_since_ns;      /* 0 = the job is not stuck as far as this rank sees */
     atomic_bool quit;
     atomic_llong kicked_ns;
@@ -50,12 +51,19 @@ static void update_own(struct watchdog *watchdog, int64_t now_ns)
         watchdog->warned = false;
 }
 
-/* The suspect speaks for itself, with every thread; those that wait stay quiet. */
-static void warn_once(struct watchdog *watchdog)
+/* The suspect speaks for itself, with every thread, once it is one for the grace time (who has just come out of a long wait
+ * is not); those that wait stay quiet. */
+static void warn_once(struct watchdog *watchdog, int64_t now_ns)
 {
     const struct rank_report *own = &watchdog->reports[watchdog->comm->rank];
     char threads[768];
-    if (!own->overdue || own->waiting || watchdog->warned)
+    if (!own->overdue || own->waiting) {
+        watchdog->suspect_since_ns = 0;
+        return;
+    }
+    if (!watchdog->suspect_since_ns)
+        watchdog->suspect_since_ns = now_ns;
+    if (watchdog->warned || seconds_since(watchdog->suspect_since_ns, now_ns) < 2 * watchdog->beat_s)
         return;
     watchdog->warned = true;
     stage_describe(threads, sizeof threads);
@@ -103,7 +111,7 @@ static void *watchdog_loop(void *context)
             heartbeat_send(watchdog->heartbeat, &watchdog->reports[watchdog->comm->rank]);
             sent_ns = now_ns;
         }
-        warn_once(watchdog);
+        warn_once(watchdog, now_ns);
         judge(watchdog, now_ns);
     }
     return NULL;
