@@ -37,7 +37,8 @@ struct backend {
     /* Memory is zeroed, 64-byte aligned. `what` names it in the out-of-memory message. */
     vt_status (*alloc)(struct backend *be, enum memory_kind kind, size_t bytes, const char *what, void **pointer);
     void (*release)(struct backend *be, enum memory_kind kind, void *pointer);
-    /* Allocate the workspace shared by all plans. After the last plan is made, before the first enqueue. */
+    /* Allocate the workspace shared by all plans. After the last plan is made, before the first enqueue; again after more
+     * plans, when nothing is in flight. */
     vt_status (*reserve_workspace)(struct backend *be);
 
     /* Enqueued copies; host pointers must stay valid until the stream passes them (event or synchronise). */

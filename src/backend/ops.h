@@ -11,7 +11,8 @@
  * overwrites. Parameters (biases, norm weights, cls, pos) and their gradients are fp32; matrices are read in T.
  * Enqueues return void: shapes were checked by the plan, device errors surface at the next synchronising call.
  * Random ops take `struct op_random`: the draw for element e of row b is draw_uniform(seed, purpose, position[b], e),
- * with e counted within the row's own tensor; dropped when < rate; kept values are scaled by 1/(1-rate). */
+ * with e counted within the row's own tensor; dropped when < rate; kept values are scaled by 1/(1-rate). With all rates 0,
+ * `random` may be NULL. */
 #ifndef VT_BACKEND_OPS_H
 #define VT_BACKEND_OPS_H
 
@@ -61,7 +62,7 @@ struct linear_desc {
     bool bias;
     enum activation act;       /* applied to y; `pre` then saves x w^T + b */
     enum activation input_act; /* of the op that made x: backward_input multiplies dx by input_act'(input_pre) */
-    int64_t x_stride;          /* elements between rows of x and dx; 0 = in */
+    int64_t x_stride;          /* elements between rows of x and dx; 0 = in. input_pre is contiguous [M,in] */
 };
 
 /* ---- attention: o = dropout(softmax(scale q k^T)) v, per image and head ------------------------------------------ */
@@ -77,7 +78,8 @@ struct attention_desc {
     uint32_t purpose;
 };
 
-/* ---- add_norm: x_out = x + s[b] * ls * dropout(delta); y = LayerNorm(x_out) -------------------------------------- */
+/* ---- add_norm: x_out = x + s[b] * ls * dropout(delta); y = LayerNorm(x_out) --------------------------------------
+ * y and stats are those of x_out as rounded to R; ddelta, dls and the sums come from dx before it is rounded. */
 struct add_norm_desc {
     int64_t batch, tokens, width;
     enum dtype dtype;        /* T of delta, y, ddelta, dy */
@@ -220,7 +222,7 @@ struct conv_ops {
     vt_status (*conv_plan)(struct backend *be, const void *desc, struct op_plan **plan);
 };
 
-/* ---- optim: elementwise over ranges of the flat fp32 buffers ------------------------------------------------------ */
+/* ---- optim: elementwise over ranges of the flat fp32 buffers; segments and hyper are host memory, read by the call ---- */
 enum { NORM_CHUNK = 65536 }; /* elements per chunk of the global norm, counted from the start of the flat buffer */
 
 struct optim_segment { /* a run of the flat buffer with one set of multipliers; segments tile the range */
@@ -237,8 +239,9 @@ struct optim_hyper { /* one step's host scalars */
 struct optim_ops {
     /* partial[c] = sum of squares (double) of chunk c of grads[0, count). Overwrites ceil(count / NORM_CHUNK) partials. */
     void (*sumsq_chunks)(struct backend *be, const float *grads, int64_t count, double *partial);
-    /* Sum `count` partials in order; set sumsq, grad_norm, clip_factor = min(1, clip / (norm + 1e-6)) (torch clip_grad_norm_), nonfinite
-     * (norm not finite: a non-finite loss makes its gradients so) and count skipped. */
+    /* Sum `count` partials in order; set sumsq, grad_norm, clip_factor = min(1, clip / (norm + 1e-6)) (torch
+     * clip_grad_norm_; 1 without a limit or when the norm is not finite), nonfinite (norm not finite: a non-finite loss
+     * makes its gradients so) and count skipped. */
     void (*norm_finish)(struct backend *be, const double *partial, int64_t count, float clip, struct step_scalars *scalars);
     /* AdamW (Loshchilov & Hutter 2019, algorithm 2, as torch): p -= lr*wd*p; m, v update; p -= lr * mhat / (sqrt(vhat) + eps).
      * g is multiplied by scalars->clip_factor; nothing is written when scalars->nonfinite. Pointers address the flat

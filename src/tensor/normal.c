@@ -31,7 +31,10 @@ static double rational(const double table[2][TERMS], double x)
     return above / below;
 }
 
-double normal_cdf(double x) { return 0.5 * erfc(-x * 0.70710678118654752440); }
+double normal_cdf(double x)
+{
+    return 0.5 * erfc(-x * 0.70710678118654752440);
+}
 
 double normal_quantile(double p)
 {

@@ -1,5 +1,5 @@
-/* Normal numbers from uniform ones, one draw each: by the inverse of the normal distribution function, so that an element
- * depends on its own draw only and truncation needs no rejection loop. */
+/* Normal numbers from uniform ones, one draw each: by the inverse of the normal distribution function, so that an
+ * element depends on its own draw only and truncation needs no rejection loop. */
 #ifndef VT_TENSOR_NORMAL_H
 #define VT_TENSOR_NORMAL_H
 

@@ -18,7 +18,10 @@ static int64_t row_count(const struct param *row)
     return count;
 }
 
-static int64_t aligned(int64_t count) { return (count + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN; }
+static int64_t aligned(int64_t count)
+{
+    return (count + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+}
 
 int param_table_add(struct param_table *table, const struct param *row)
 {

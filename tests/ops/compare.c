@@ -1,13 +1,12 @@
 /* How a candidate is judged.
  *
- * Each phase runs three times from the same inputs: the candidate (c), ref in the same dtypes (r), and ref in fp64 on the
- * same values (t, the truth). The backward starts from ref's forward, so errors do not add up. Limits, per element with
- * scale = |t| + rms(t):
- *   fp32   |c - t| <= 1e-5 scale: 80 roundings; sums in fp32 of a few thousand terms stay under it, a wrong formula does not.
- *   bf16   |c - t| <= 2.5 * 2^-8 scale, and rms(c - t) <= 1.5 rms(r - t): r has one rounding to bf16 at the end, which is the
- *          floor; a second rounding on the way makes 1.41. FUSED allows 3: p and ds may be rounded before their products.
- *   sums of rounded terms (fp32 sums of bf16 values): 2 * 2^-8 scale.
- * Whatever an op does not write must keep its bits: other tensors, gaps of views, guard bands. An entry left NULL fails. */
+ * Each phase runs three times from the same inputs: the candidate (c), ref in the same dtypes (r), and ref in fp64 on
+ * the same values (t, the truth). The backward starts from ref's forward, so errors do not add up. Limits, per element
+ * with scale = |t| + rms(t): fp32   |c - t| <= 1e-5 scale: 80 roundings; sums in fp32 of a few thousand terms stay
+ * under it, a wrong formula does not. bf16   |c - t| <= 2.5 * 2^-8 scale, and rms(c - t) <= 1.5 rms(r - t): r has one
+ * rounding to bf16 at the end, which is the floor; a second rounding on the way makes 1.41. FUSED allows 3: p and ds
+ * may be rounded before their products. sums of rounded terms (fp32 sums of bf16 values): 2 * 2^-8 scale. Whatever an
+ * op does not write must keep its bits: other tensors, gaps of views, guard bands. An entry left NULL fails. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,7 +40,8 @@ static void note(struct worst *worst, double ratio, const char *tensor, const ch
     snprintf(worst->what, sizeof worst->what, "%s %s", tensor, text);
 }
 
-static void note_wrong(struct worst *worst, const char *tensor, const char *what, int64_t i, double got, double expected)
+static void note_wrong(struct worst *worst, const char *tensor, const char *what, int64_t i, double got,
+                       double expected)
 {
     char text[128];
     snprintf(text, sizeof text, "[%lld] %s: %.9g, expected %.9g", (long long)i, what, got, expected);
@@ -58,7 +58,10 @@ static bool same_bits(const struct tensor_spec *spec, const void *a, const void 
     return memcmp((const char *)a + (size_t)i * bytes, (const char *)b + (size_t)i * bytes, bytes) == 0;
 }
 
-static bool fused(const struct tensor_spec *spec) { return spec->limit == LIMIT_FUSED || spec->limit == LIMIT_SHARP; }
+static bool fused(const struct tensor_spec *spec)
+{
+    return spec->limit == LIMIT_FUSED || spec->limit == LIMIT_SHARP;
+}
 
 static double element_limit(const struct tensor_spec *spec, bool bf16_case)
 {
@@ -82,7 +85,8 @@ static bool compare_element(const struct tensor_spec *spec, const void *before, 
     bool untouched = same_bits(spec, r, before, i) && isnan(expected);
     if (untouched || spec->limit == LIMIT_EXACT) {
         if (!same_bits(spec, r, c, i))
-            note_wrong(worst, spec->name, untouched ? "written outside the op's output" : "not exact", i, got, expected);
+            note_wrong(worst, spec->name, untouched ? "written outside the op's output" : "not exact", i, got,
+                       expected);
         return false;
     }
     if (isfinite(got) && isfinite(expected))
@@ -200,7 +204,8 @@ static void check_case(struct check *k, const struct op_case *row, enum dtype dt
     if (k->family->set_dtype) {
         k->family->set_dtype(&c, dtype, dtype_stream);
         k->family->set_dtype(&wide, DTYPE_F64, DTYPE_F64);
-        snprintf(label, sizeof label, k->family->has_stream ? "%s/%s" : "%s", dtype_name(dtype), dtype_name(dtype_stream));
+        snprintf(label, sizeof label, k->family->has_stream ? "%s/%s" : "%s", dtype_name(dtype),
+                 dtype_name(dtype_stream));
     }
     k->c = &c;
     k->wide = &wide;

@@ -1,6 +1,25 @@
 #include "op_case.h"
 
-enum { X, DELTA, LS, WEIGHT, BIAS, POSITION, X_OUT, Y, STATS, DY, DX_IN, DX, DDELTA, DWEIGHT, DBIAS, DLS, DDELTA_SUM, COUNT };
+enum {
+    X,
+    DELTA,
+    LS,
+    WEIGHT,
+    BIAS,
+    POSITION,
+    X_OUT,
+    Y,
+    STATS,
+    DY,
+    DX_IN,
+    DX,
+    DDELTA,
+    DWEIGHT,
+    DBIAS,
+    DLS,
+    DDELTA_SUM,
+    COUNT
+};
 
 #define SIZE(b, n, d) .batch = b, .tokens = n, .width = d, .eps = 1e-6f
 #define DELTA_ON .has_delta = true
@@ -31,7 +50,10 @@ static void set_dtype(struct op_case *c, enum dtype dtype, enum dtype dtype_stre
     c->desc.add_norm.dtype_stream = dtype_stream;
 }
 
-static bool in_place(const struct op_case *c) { return c->options & OPT_ALIAS; }
+static bool in_place(const struct op_case *c)
+{
+    return c->options & OPT_ALIAS;
+}
 
 static int specs(const struct op_case *c, struct tensor_spec *s)
 {
@@ -53,16 +75,22 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
     enum limit stats = delta && d->dtype_stream == DTYPE_BF16 ? LIMIT_ROUNDED : LIMIT_DTYPE;
     s[STATS] = (struct tensor_spec){"stats", DTYPE_F32, 2 * M, FWD_OUT | BWD_IN, .limit = stats};
     s[DY] = (struct tensor_spec){"dy", d->dtype, all, BWD_IN, .dout_of = 1 + Y};
-    s[DX_IN] = (struct tensor_spec){"dx_in", d->dtype_stream, all, dx_in | (in_place(c) ? BWD_OUT : 0),
-                                    .dout_of = dx_in ? 1 + x_out : 0, .grad_of = in_place(c) ? 1 + X : 0};
-    s[DX] = (struct tensor_spec){"dx", d->dtype_stream, all, in_place(c) ? 0 : BWD_OUT, .grad_of = in_place(c) ? 0 : 1 + X};
+    s[DX_IN] = (struct tensor_spec){"dx_in",
+                                    d->dtype_stream,
+                                    all,
+                                    dx_in | (in_place(c) ? BWD_OUT : 0),
+                                    .dout_of = dx_in ? 1 + x_out : 0,
+                                    .grad_of = in_place(c) ? 1 + X : 0};
+    s[DX] =
+        (struct tensor_spec){"dx", d->dtype_stream, all, in_place(c) ? 0 : BWD_OUT, .grad_of = in_place(c) ? 0 : 1 + X};
     s[DDELTA] = (struct tensor_spec){"ddelta", d->dtype, all, delta ? BWD_OUT : 0, .grad_of = delta ? 1 + DELTA : 0};
     s[DWEIGHT] = (struct tensor_spec){"dweight", DTYPE_F32, D, sum, .grad_of = 1 + WEIGHT};
     s[DBIAS] = (struct tensor_spec){"dbias", DTYPE_F32, D, sum, .grad_of = 1 + BIAS};
-    s[DLS] = (struct tensor_spec){"dls", DTYPE_F32, D, d->layer_scale ? sum : 0, .grad_of = d->layer_scale ? 1 + LS : 0};
+    s[DLS] =
+        (struct tensor_spec){"dls", DTYPE_F32, D, d->layer_scale ? sum : 0, .grad_of = d->layer_scale ? 1 + LS : 0};
     bool wanted = delta && !(c->options & OPT_NO_SUM);
-    s[DDELTA_SUM] = (struct tensor_spec){"ddelta_sum", DTYPE_F32, D, wanted ? sum : 0, .limit = LIMIT_ROUNDED,
-                                         .column_sum_of = wanted ? 1 + DDELTA : 0};
+    s[DDELTA_SUM] = (struct tensor_spec){
+        "ddelta_sum", DTYPE_F32, D, wanted ? sum : 0, .limit = LIMIT_ROUNDED, .column_sum_of = wanted ? 1 + DDELTA : 0};
     return COUNT;
 }
 
@@ -84,9 +112,16 @@ static void forward(const struct op_run *r)
     const struct add_norm_desc *d = &r->c->desc.add_norm;
     struct op_random random = {78, r->t[POSITION]};
     struct add_norm_forward_args args = {
-        .x = r->t[X], .delta = d->has_delta ? r->t[DELTA] : NULL, .ls = d->layer_scale ? r->t[LS] : NULL,
-        .weight = r->t[WEIGHT], .bias = r->t[BIAS], .y = r->t[Y], .stats = r->t[STATS],
-        .x_out = !d->has_delta ? NULL : in_place(r->c) ? r->t[X] : r->t[X_OUT],
+        .x = r->t[X],
+        .delta = d->has_delta ? r->t[DELTA] : NULL,
+        .ls = d->layer_scale ? r->t[LS] : NULL,
+        .weight = r->t[WEIGHT],
+        .bias = r->t[BIAS],
+        .y = r->t[Y],
+        .stats = r->t[STATS],
+        .x_out = !d->has_delta    ? NULL
+                 : in_place(r->c) ? r->t[X]
+                                  : r->t[X_OUT],
     };
     r->be->nn.add_norm_forward(r->plan, &args, d->dropout > 0 || d->drop_path > 0 ? &random : NULL);
 }
@@ -96,10 +131,17 @@ static void backward(const struct op_run *r)
     const struct add_norm_desc *d = &r->c->desc.add_norm;
     struct op_random random = {78, r->t[POSITION]};
     struct add_norm_backward_args args = {
-        .dy = r->t[DY], .x_out = d->has_delta && !in_place(r->c) ? r->t[X_OUT] : r->t[X], .stats = r->t[STATS],
-        .ls = d->layer_scale ? r->t[LS] : NULL, .weight = r->t[WEIGHT], .delta = d->layer_scale ? r->t[DELTA] : NULL,
-        .dx_in = r->c->options & OPT_NO_DX_IN ? NULL : r->t[DX_IN], .dx = in_place(r->c) ? r->t[DX_IN] : r->t[DX],
-        .ddelta = d->has_delta ? r->t[DDELTA] : NULL, .dweight = r->t[DWEIGHT], .dbias = r->t[DBIAS],
+        .dy = r->t[DY],
+        .x_out = d->has_delta && !in_place(r->c) ? r->t[X_OUT] : r->t[X],
+        .stats = r->t[STATS],
+        .ls = d->layer_scale ? r->t[LS] : NULL,
+        .weight = r->t[WEIGHT],
+        .delta = d->layer_scale ? r->t[DELTA] : NULL,
+        .dx_in = r->c->options & OPT_NO_DX_IN ? NULL : r->t[DX_IN],
+        .dx = in_place(r->c) ? r->t[DX_IN] : r->t[DX],
+        .ddelta = d->has_delta ? r->t[DDELTA] : NULL,
+        .dweight = r->t[DWEIGHT],
+        .dbias = r->t[DBIAS],
         .dls = d->layer_scale ? r->t[DLS] : NULL,
         .ddelta_sum = d->has_delta && !(r->c->options & OPT_NO_SUM) ? r->t[DDELTA_SUM] : NULL,
         .accumulate = r->accumulate,
@@ -108,6 +150,14 @@ static void backward(const struct op_run *r)
 }
 
 const struct op_family add_norm_family = {
-    .name = "add_norm", .cases = CASES, .case_count = sizeof CASES / sizeof *CASES, .has_stream = true,
-    .set_dtype = set_dtype, .specs = specs, .missing = missing, .plan = plan, .forward = forward, .backward = backward,
+    .name = "add_norm",
+    .cases = CASES,
+    .case_count = sizeof CASES / sizeof *CASES,
+    .has_stream = true,
+    .set_dtype = set_dtype,
+    .specs = specs,
+    .missing = missing,
+    .plan = plan,
+    .forward = forward,
+    .backward = backward,
 };

@@ -15,10 +15,12 @@ static const struct op_case CASES[] = {
     {"sharp softmax", OPT_SHARP, .desc.attention = {SIZE(1, 2, 17, 17, 32), .scale = 4}},
     {"vit 2x3x65x64", .desc.attention = {SIZE(2, 3, 65, 65, 64), .scale = 0.125f}},
     {"vit 1x3x197x64", .desc.attention = {SIZE(1, 3, 197, 197, 64), .scale = 0.125f}},
-    {"vit dropout 2x3x65x64", .desc.attention = {SIZE(2, 3, 65, 65, 64), .scale = 0.125f, .dropout = 0.1f, .purpose = 529}},
+    {"vit dropout 2x3x65x64",
+     .desc.attention = {SIZE(2, 3, 65, 65, 64), .scale = 0.125f, .dropout = 0.1f, .purpose = 529}},
     {"d=80, 50 tokens", .desc.attention = {SIZE(2, 2, 50, 50, 80), .scale = 0.1118f}},
     {"map pool 2x4x1x49x32", .layout = LAYOUT_TOKENS, .desc.attention = {SIZE(2, 4, 1, 49, 32), .scale = 0.1768f}},
-    {"d=32, 17 tokens, head-major", .layout = LAYOUT_HEADS, .desc.attention = {SIZE(3, 2, 17, 17, 32), .scale = 0.1768f}},
+    {"d=32, 17 tokens, head-major", .layout = LAYOUT_HEADS,
+     .desc.attention = {SIZE(3, 2, 17, 17, 32), .scale = 0.1768f}},
 };
 
 /* Element offsets of q, k and v in the one buffer, and its size. */
@@ -112,6 +114,13 @@ static void backward(const struct op_run *r)
 }
 
 const struct op_family attention_family = {
-    .name = "attention", .cases = CASES, .case_count = sizeof CASES / sizeof *CASES, .set_dtype = set_dtype,
-    .specs = specs, .missing = missing, .plan = plan, .forward = forward, .backward = backward,
+    .name = "attention",
+    .cases = CASES,
+    .case_count = sizeof CASES / sizeof *CASES,
+    .set_dtype = set_dtype,
+    .specs = specs,
+    .missing = missing,
+    .plan = plan,
+    .forward = forward,
+    .backward = backward,
 };

@@ -29,10 +29,15 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
     s[POSITION] = (struct tensor_spec){"position", DTYPE_I64, d->batch, FWD_IN | BWD_IN, FILL_POSITION};
     s[X] = (struct tensor_spec){"x", d->dtype_stream, d->batch * N * D, FWD_OUT};
     s[DX] = (struct tensor_spec){"dx", d->dtype_stream, d->batch * N * D, BWD_IN, .dout_of = 1 + X};
-    s[DPATCHES] = (struct tensor_spec){"dpatches", d->dtype, d->batch * d->patches * D, BWD_OUT, .grad_of = 1 + PATCHES};
+    s[DPATCHES] =
+        (struct tensor_spec){"dpatches", d->dtype, d->batch * d->patches * D, BWD_OUT, .grad_of = 1 + PATCHES};
     s[DCLS] = (struct tensor_spec){"dcls", DTYPE_F32, D, cls ? (int)sum : 0, .grad_of = cls ? 1 + CLS : 0};
     s[DPOS] = (struct tensor_spec){"dpos", DTYPE_F32, N * D, (int)sum, .grad_of = 1 + POS};
-    s[DPATCH_SUM] = (struct tensor_spec){"dpatch_sum", DTYPE_F32, D, wanted ? (int)sum : 0, .limit = LIMIT_ROUNDED,
+    s[DPATCH_SUM] = (struct tensor_spec){"dpatch_sum",
+                                         DTYPE_F32,
+                                         D,
+                                         wanted ? (int)sum : 0,
+                                         .limit = LIMIT_ROUNDED,
                                          .column_sum_of = wanted ? 1 + DPATCHES : 0};
     return COUNT;
 }
@@ -68,6 +73,14 @@ static void backward(const struct op_run *r)
 }
 
 const struct op_family embed_family = {
-    .name = "embed", .cases = CASES, .case_count = sizeof CASES / sizeof *CASES, .has_stream = true,
-    .set_dtype = set_dtype, .specs = specs, .missing = missing, .plan = plan, .forward = forward, .backward = backward,
+    .name = "embed",
+    .cases = CASES,
+    .case_count = sizeof CASES / sizeof *CASES,
+    .has_stream = true,
+    .set_dtype = set_dtype,
+    .specs = specs,
+    .missing = missing,
+    .plan = plan,
+    .forward = forward,
+    .backward = backward,
 };

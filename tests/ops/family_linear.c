@@ -48,12 +48,18 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
     s[Y] = (struct tensor_spec){"y", d->dtype_out, d->rows * d->out, FWD_OUT};
     s[PRE] = (struct tensor_spec){"pre", d->dtype, d->rows * d->out, pre_saved ? FWD_OUT : 0};
     s[INPUT_PRE] = (struct tensor_spec){"input_pre", d->dtype, d->rows * d->in, d->input_act ? FWD_IN | BWD_IN : 0};
-    s[DY] = (struct tensor_spec){"dy", d->dtype_out, d->rows * d->out, BWD_IN, .dout_of = graded * (1 + (pre ? PRE : Y))};
-    s[DX] = (struct tensor_spec){"dx", d->dtype, x_count, BWD_OUT, .grad_of = graded * (1 + (d->input_act ? INPUT_PRE : X))};
+    s[DY] =
+        (struct tensor_spec){"dy", d->dtype_out, d->rows * d->out, BWD_IN, .dout_of = graded * (1 + (pre ? PRE : Y))};
+    s[DX] = (struct tensor_spec){"dx", d->dtype, x_count, BWD_OUT,
+                                 .grad_of = graded * (1 + (d->input_act ? INPUT_PRE : X))};
     s[DW] = (struct tensor_spec){"dw", DTYPE_F32, d->out * d->in, BWD_OUT | ACCUMULATES, .grad_of = graded * (1 + W)};
     bool db = !(c->options & OPT_NO_DB);
-    s[DB] = (struct tensor_spec){"db", DTYPE_F32, d->out, db ? BWD_OUT | ACCUMULATES : 0,
-                                 .grad_of = db && d->bias ? graded * (1 + BIAS) : 0, .column_sum_of = db ? 1 + DY : 0};
+    s[DB] = (struct tensor_spec){"db",
+                                 DTYPE_F32,
+                                 d->out,
+                                 db ? BWD_OUT | ACCUMULATES : 0,
+                                 .grad_of = db && d->bias ? graded * (1 + BIAS) : 0,
+                                 .column_sum_of = db ? 1 + DY : 0};
     return COUNT;
 }
 
@@ -101,11 +107,19 @@ static void backward(const struct op_run *r)
 {
     const struct linear_desc *d = &r->c->desc.linear;
     r->be->nn.linear_backward_input(r->plan, r->t[DY], r->t[W], d->input_act ? r->t[INPUT_PRE] : NULL, r->t[DX]);
-    r->be->nn.linear_backward_weight(r->plan, r->t[X], r->t[DY], r->t[DW],
-                                     r->c->options & OPT_NO_DB ? NULL : r->t[DB], r->accumulate);
+    r->be->nn.linear_backward_weight(r->plan, r->t[X], r->t[DY], r->t[DW], r->c->options & OPT_NO_DB ? NULL : r->t[DB],
+                                     r->accumulate);
 }
 
 const struct op_family linear_family = {
-    .name = "linear", .cases = CASES, .case_count = sizeof CASES / sizeof *CASES, .set_dtype = set_dtype,
-    .specs = specs, .missing = missing, .plan = plan, .derive = derive, .forward = forward, .backward = backward,
+    .name = "linear",
+    .cases = CASES,
+    .case_count = sizeof CASES / sizeof *CASES,
+    .set_dtype = set_dtype,
+    .specs = specs,
+    .missing = missing,
+    .plan = plan,
+    .derive = derive,
+    .forward = forward,
+    .backward = backward,
 };

@@ -38,7 +38,8 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
     s[LABEL_ID] = (struct tensor_spec){"label_id", DTYPE_I32, B * S, FWD_IN, FILL_LABEL, .label_classes = (int32_t)K};
     s[LABEL_WEIGHT] = (struct tensor_spec){"label_weight", DTYPE_F32, B * S, FWD_IN, FILL_WEIGHT};
     s[ROW_WEIGHT] = (struct tensor_spec){"row_weight", DTYPE_F32, B, FWD_IN, FILL_ROW_WEIGHT};
-    s[DLOGITS] = (struct tensor_spec){"dlogits", d->dtype_grad, B * K, grad ? FWD_OUT : 0, .grad_of = grad ? 1 + LOGITS : 0};
+    s[DLOGITS] =
+        (struct tensor_spec){"dlogits", d->dtype_grad, B * K, grad ? FWD_OUT : 0, .grad_of = grad ? 1 + LOGITS : 0};
     s[ROW_LOSS] = (struct tensor_spec){"row_loss", DTYPE_F32, B, rows ? FWD_OUT : 0};
     s[SCALARS] = (struct tensor_spec){"scalars", DTYPE_U8, 1, FWD_IN | FWD_OUT, FILL_SCALARS, .scalars = true};
     return COUNT;
@@ -75,10 +76,14 @@ static vt_status plan(struct backend *be, const struct op_case *c, struct op_pla
 static void forward(const struct op_run *r)
 {
     struct loss_args args = {
-        .logits = r->t[LOGITS], .label_id = r->t[LABEL_ID], .label_weight = r->t[LABEL_WEIGHT],
-        .row_weight = r->t[ROW_WEIGHT], .grad_scale = GRAD_SCALE,
+        .logits = r->t[LOGITS],
+        .label_id = r->t[LABEL_ID],
+        .label_weight = r->t[LABEL_WEIGHT],
+        .row_weight = r->t[ROW_WEIGHT],
+        .grad_scale = GRAD_SCALE,
         .dlogits = r->c->options & OPT_NO_DLOGITS ? NULL : r->t[DLOGITS],
-        .row_loss = r->c->options & OPT_NO_ROW_LOSS ? NULL : r->t[ROW_LOSS], .scalars = r->t[SCALARS],
+        .row_loss = r->c->options & OPT_NO_ROW_LOSS ? NULL : r->t[ROW_LOSS],
+        .scalars = r->t[SCALARS],
     };
     r->be->nn.loss_forward_backward(r->plan, &args);
 }
@@ -90,6 +95,14 @@ static double objective(const struct op_case *c, void *const *t)
 }
 
 const struct op_family loss_family = {
-    .name = "loss", .cases = CASES, .case_count = sizeof CASES / sizeof *CASES, .set_dtype = set_dtype, .specs = specs,
-    .missing = missing, .plan = plan, .prepare = prepare, .forward = forward, .objective = objective,
+    .name = "loss",
+    .cases = CASES,
+    .case_count = sizeof CASES / sizeof *CASES,
+    .set_dtype = set_dtype,
+    .specs = specs,
+    .missing = missing,
+    .plan = plan,
+    .prepare = prepare,
+    .forward = forward,
+    .objective = objective,
 };

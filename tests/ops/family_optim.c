@@ -1,4 +1,5 @@
-/* The elementwise ops over flat buffers: reduce_add, cast, scalars_reset, the global norm, AdamW and SGD. dtypes are fixed. */
+/* The elementwise ops over flat buffers: reduce_add, cast, scalars_reset, the global norm, AdamW and SGD. dtypes are
+ * fixed. */
 #include <math.h>
 
 #include "op_case.h"
@@ -38,8 +39,12 @@ static void add_forward(const struct op_run *r)
 }
 
 const struct op_family reduce_add_family = {
-    .name = "reduce_add", .cases = ADD_CASES, .case_count = sizeof ADD_CASES / sizeof *ADD_CASES, .specs = add_specs,
-    .missing = add_missing, .forward = add_forward,
+    .name = "reduce_add",
+    .cases = ADD_CASES,
+    .case_count = sizeof ADD_CASES / sizeof *ADD_CASES,
+    .specs = add_specs,
+    .missing = add_missing,
+    .forward = add_forward,
 };
 
 static int cast_specs(const struct op_case *c, struct tensor_spec *s)
@@ -52,7 +57,8 @@ static int cast_specs(const struct op_case *c, struct tensor_spec *s)
 /* What rounding gets wrong: ties, overflow to infinity, infinities, denormals. */
 static void cast_prepare(const struct op_case *c, void *const *t)
 {
-    static const float EDGES[] = {0x1.01p0f, 0x1.03p0f, -0x1.01p0f, 0x1.fffffep127f, INFINITY, -INFINITY, 0x1p-133f, -0.0f};
+    static const float EDGES[] = {0x1.01p0f, 0x1.03p0f, -0x1.01p0f, 0x1.fffffep127f,
+                                  INFINITY,  -INFINITY, 0x1p-133f,  -0.0f};
     for (int i = 0; c->from == DTYPE_F32 && i < 8; i++)
         ((float *)t[SRC])[i + 20] = EDGES[i];
 }
@@ -69,8 +75,13 @@ static void cast_forward(const struct op_run *r)
 }
 
 const struct op_family cast_family = {
-    .name = "cast", .cases = CAST_CASES, .case_count = sizeof CAST_CASES / sizeof *CAST_CASES, .specs = cast_specs,
-    .missing = cast_missing, .prepare = cast_prepare, .forward = cast_forward,
+    .name = "cast",
+    .cases = CAST_CASES,
+    .case_count = sizeof CAST_CASES / sizeof *CAST_CASES,
+    .specs = cast_specs,
+    .missing = cast_missing,
+    .prepare = cast_prepare,
+    .forward = cast_forward,
 };
 
 static int reset_specs(const struct op_case *c, struct tensor_spec *s)
@@ -86,10 +97,17 @@ static const char *reset_missing(const struct backend *be)
     return NULL;
 }
 
-static void reset_forward(const struct op_run *r) { r->be->nn.scalars_reset(r->be, r->t[0]); }
+static void reset_forward(const struct op_run *r)
+{
+    r->be->nn.scalars_reset(r->be, r->t[0]);
+}
 
 const struct op_family scalars_family = {
-    .name = "scalars_reset", .cases = RESET_CASES, .case_count = 1, .specs = reset_specs, .missing = reset_missing,
+    .name = "scalars_reset",
+    .cases = RESET_CASES,
+    .case_count = 1,
+    .specs = reset_specs,
+    .missing = reset_missing,
     .forward = reset_forward,
 };
 
@@ -105,7 +123,10 @@ static const struct op_case NORM_CASES[] = {
     {"a NaN", OPT_NONFINITE, .desc.optim = {.count = NORM_CHUNK + 5000, .hyper.clip = 1}},
 };
 
-static int64_t chunks(const struct op_case *c) { return (c->desc.optim.count + NORM_CHUNK - 1) / NORM_CHUNK; }
+static int64_t chunks(const struct op_case *c)
+{
+    return (c->desc.optim.count + NORM_CHUNK - 1) / NORM_CHUNK;
+}
 
 static int norm_specs(const struct op_case *c, struct tensor_spec *s)
 {
@@ -136,8 +157,13 @@ static void norm_forward(const struct op_run *r)
 }
 
 const struct op_family norm_family = {
-    .name = "norm", .cases = NORM_CASES, .case_count = sizeof NORM_CASES / sizeof *NORM_CASES, .specs = norm_specs,
-    .missing = norm_missing, .prepare = norm_prepare, .forward = norm_forward,
+    .name = "norm",
+    .cases = NORM_CASES,
+    .case_count = sizeof NORM_CASES / sizeof *NORM_CASES,
+    .specs = norm_specs,
+    .missing = norm_missing,
+    .prepare = norm_prepare,
+    .forward = norm_forward,
 };
 
 /* ---- AdamW and SGD: three segments that leave the first and last elements of the buffer alone */
@@ -229,11 +255,21 @@ static void sgd_forward(const struct op_run *r)
 }
 
 const struct op_family adamw_family = {
-    .name = "adamw", .cases = ADAMW_CASES, .case_count = sizeof ADAMW_CASES / sizeof *ADAMW_CASES, .specs = update_specs,
-    .missing = adamw_missing, .prepare = update_prepare, .forward = adamw_forward,
+    .name = "adamw",
+    .cases = ADAMW_CASES,
+    .case_count = sizeof ADAMW_CASES / sizeof *ADAMW_CASES,
+    .specs = update_specs,
+    .missing = adamw_missing,
+    .prepare = update_prepare,
+    .forward = adamw_forward,
 };
 
 const struct op_family sgd_family = {
-    .name = "sgd", .cases = SGD_CASES, .case_count = sizeof SGD_CASES / sizeof *SGD_CASES, .specs = sgd_specs,
-    .missing = sgd_missing, .prepare = update_prepare, .forward = sgd_forward,
+    .name = "sgd",
+    .cases = SGD_CASES,
+    .case_count = sizeof SGD_CASES / sizeof *SGD_CASES,
+    .specs = sgd_specs,
+    .missing = sgd_missing,
+    .prepare = update_prepare,
+    .forward = sgd_forward,
 };

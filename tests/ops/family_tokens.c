@@ -8,7 +8,8 @@ static const struct op_case PATCHIFY_CASES[] = {
     {"1 channel", .desc.patchify = {2, 6, 4, 1, 2, .mean = {0.3f}, .std = {0.2f}}},
     {"3 channels, not square", .desc.patchify = {3, 6, 9, 3, 3, .mean = {0.5f, 0.4f, 0.3f}, .std = {0.2f, 0.3f, 0.5f}}},
     {"4 channels", .desc.patchify = {1, 8, 8, 4, 4, .mean = {0, 0, 0, 0.5f}, .std = {1, 1, 1, 0.5f}}},
-    {"2x64x64x3 p16", .desc.patchify = {2, 64, 64, 3, 16, .mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}}},
+    {"2x64x64x3 p16",
+     .desc.patchify = {2, 64, 64, 3, 16, .mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}}},
     {"5x28x28x1 p7", .desc.patchify = {5, 28, 28, 1, 7, .mean = {0.286f}, .std = {0.353f}}},
 };
 
@@ -39,11 +40,19 @@ static vt_status patchify_plan(struct backend *be, const struct op_case *c, stru
     return be->nn.patchify_plan(be, &c->desc.patchify, out);
 }
 
-static void patchify_forward(const struct op_run *r) { r->be->nn.patchify_forward(r->plan, r->t[IMAGES], r->t[PATCHES]); }
+static void patchify_forward(const struct op_run *r)
+{
+    r->be->nn.patchify_forward(r->plan, r->t[IMAGES], r->t[PATCHES]);
+}
 
 const struct op_family patchify_family = {
-    .name = "patchify", .cases = PATCHIFY_CASES, .case_count = sizeof PATCHIFY_CASES / sizeof *PATCHIFY_CASES,
-    .set_dtype = patchify_dtype, .specs = patchify_specs, .missing = patchify_missing, .plan = patchify_plan,
+    .name = "patchify",
+    .cases = PATCHIFY_CASES,
+    .case_count = sizeof PATCHIFY_CASES / sizeof *PATCHIFY_CASES,
+    .set_dtype = patchify_dtype,
+    .specs = patchify_specs,
+    .missing = patchify_missing,
+    .plan = patchify_plan,
     .forward = patchify_forward,
 };
 
@@ -90,13 +99,26 @@ static vt_status pool_plan(struct backend *be, const struct op_case *c, struct o
     return be->nn.pool_plan(be, &c->desc.pool, out);
 }
 
-static void pool_forward(const struct op_run *r) { r->be->nn.pool_forward(r->plan, r->t[POOL_X], r->t[POOL_Y]); }
+static void pool_forward(const struct op_run *r)
+{
+    r->be->nn.pool_forward(r->plan, r->t[POOL_X], r->t[POOL_Y]);
+}
 
-static void pool_backward(const struct op_run *r) { r->be->nn.pool_backward(r->plan, r->t[POOL_DY], r->t[POOL_DX]); }
+static void pool_backward(const struct op_run *r)
+{
+    r->be->nn.pool_backward(r->plan, r->t[POOL_DY], r->t[POOL_DX]);
+}
 
 const struct op_family pool_family = {
-    .name = "pool", .cases = POOL_CASES, .case_count = sizeof POOL_CASES / sizeof *POOL_CASES, .set_dtype = pool_dtype,
-    .specs = pool_specs, .missing = pool_missing, .plan = pool_plan, .forward = pool_forward, .backward = pool_backward,
+    .name = "pool",
+    .cases = POOL_CASES,
+    .case_count = sizeof POOL_CASES / sizeof *POOL_CASES,
+    .set_dtype = pool_dtype,
+    .specs = pool_specs,
+    .missing = pool_missing,
+    .plan = pool_plan,
+    .forward = pool_forward,
+    .backward = pool_backward,
 };
 
 /* ---- dropout: the same op runs backward on the gradient */
@@ -155,7 +177,13 @@ static void dropout_backward(const struct op_run *r)
 }
 
 const struct op_family dropout_family = {
-    .name = "dropout", .cases = DROPOUT_CASES, .case_count = sizeof DROPOUT_CASES / sizeof *DROPOUT_CASES,
-    .set_dtype = dropout_dtype, .specs = dropout_specs, .missing = dropout_missing, .plan = dropout_plan,
-    .forward = dropout_forward, .backward = dropout_backward,
+    .name = "dropout",
+    .cases = DROPOUT_CASES,
+    .case_count = sizeof DROPOUT_CASES / sizeof *DROPOUT_CASES,
+    .set_dtype = dropout_dtype,
+    .specs = dropout_specs,
+    .missing = dropout_missing,
+    .plan = dropout_plan,
+    .forward = dropout_forward,
+    .backward = dropout_backward,
 };

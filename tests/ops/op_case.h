@@ -1,7 +1,7 @@
-/* The op checker's table. A family is one op with its backward: a list of tensors with their roles, how to plan and enqueue
- * it, and rows of cases. Everything else (values, guard bands, running on a device, comparing, differentiating) is generic:
- * a new case is one row, a new op one family file and a line in families.c, a new backend one line in test_ops.c.
- * dtypes in a case row are placeholders: set_dtype fills them, so each row runs in every combination. */
+/* The op checker's table. A family is one op with its backward: a list of tensors with their roles, how to plan and
+ * enqueue it, and rows of cases. Everything else (values, guard bands, running on a device, comparing, differentiating)
+ * is generic: a new case is one row, a new op one family file and a line in families.c, a new backend one line in
+ * test_ops.c. dtypes in a case row are placeholders: set_dtype fills them, so each row runs in every combination. */
 #ifndef VT_TESTS_OP_CASE_H
 #define VT_TESTS_OP_CASE_H
 
@@ -10,10 +10,10 @@
 enum { MAX_TENSORS = 20 };
 
 enum role {
-    FWD_IN = 1,   /* read by forward */
-    FWD_OUT = 2,  /* written by forward; with FWD_IN: in place */
-    BWD_IN = 4,   /* read by backward; if forward does not write it, it has values of its own */
-    BWD_OUT = 8,  /* written by backward */
+    FWD_IN = 1,  /* read by forward */
+    FWD_OUT = 2, /* written by forward; with FWD_IN: in place */
+    BWD_IN = 4,  /* read by backward; if forward does not write it, it has values of its own */
+    BWD_OUT = 8, /* written by backward */
     ACCUMULATES = 16
 };
 enum fill {
@@ -43,26 +43,26 @@ struct tensor_spec {
     int roles;
     enum fill fill;
     enum limit limit;
-    int grad_of;   /* 1 + index of the input this is the gradient of */
-    int dout_of;   /* 1 + index of the output this is the gradient from */
+    int grad_of;       /* 1 + index of the input this is the gradient of */
+    int dout_of;       /* 1 + index of the output this is the gradient from */
     int column_sum_of; /* 1 + index of the [rows, count] tensor whose column sums this is */
-    bool scalars;  /* one struct step_scalars, compared field by field */
+    bool scalars;      /* one struct step_scalars, compared field by field */
     int32_t label_classes;
 };
 
 enum option {
     OPT_NO_PRE = 1,
     OPT_NO_DB = 2,
-    OPT_ALIAS = 4,       /* output shares the input's memory where the contract allows it */
+    OPT_ALIAS = 4, /* output shares the input's memory where the contract allows it */
     OPT_NO_DX_IN = 8,
-    OPT_NO_SUM = 16,     /* ddelta_sum, dpatch_sum = NULL */
+    OPT_NO_SUM = 16, /* ddelta_sum, dpatch_sum = NULL */
     OPT_NO_DLOGITS = 32,
     OPT_NO_ROW_LOSS = 64,
-    OPT_LOGITS = 128,    /* linear: y in fp32 */
+    OPT_LOGITS = 128,      /* linear: y in fp32 */
     OPT_NAN_PADDING = 256, /* loss: rows of weight 0 hold NaN logits */
-    OPT_NONFINITE = 512, /* optim: a NaN among the gradients */
-    OPT_NO_COPIES = 1024, /* optim: compute and ema = NULL */
-    OPT_SHARP = 2048      /* attention: large scores */
+    OPT_NONFINITE = 512,   /* optim: a NaN among the gradients */
+    OPT_NO_COPIES = 1024,  /* optim: compute and ema = NULL */
+    OPT_SHARP = 2048       /* attention: large scores */
 };
 enum layout { LAYOUT_PACKED, LAYOUT_TOKENS, LAYOUT_HEADS }; /* attention: [B,N,3,A,d]; [B,N,A,d] each; [B,A,N,d] each */
 
@@ -103,15 +103,16 @@ struct op_family {
     const char *name;
     const struct op_case *cases;
     int case_count;
-    bool has_stream;  /* R matters */
+    bool has_stream;                                                                 /* R matters */
     void (*set_dtype)(struct op_case *c, enum dtype dtype, enum dtype dtype_stream); /* NULL: dtypes are fixed */
     int (*specs)(const struct op_case *c, struct tensor_spec *specs);
     const char *(*missing)(const struct backend *be); /* name of a NULL entry this family calls, or NULL */
     vt_status (*plan)(struct backend *be, const struct op_case *c, struct op_plan **plan); /* NULL: planless */
     void (*prepare)(const struct op_case *c, void *const *t); /* host: special values among the inputs; may be NULL */
-    void (*derive)(const struct op_case *c, void *const *t);  /* host: inputs that are functions of others; may be NULL */
+    void (*derive)(const struct op_case *c,
+                   void *const *t); /* host: inputs that are functions of others; may be NULL */
     void (*forward)(const struct op_run *run);
-    void (*backward)(const struct op_run *run); /* may be NULL */
+    void (*backward)(const struct op_run *run);                   /* may be NULL */
     double (*objective)(const struct op_case *c, void *const *t); /* instead of sum dout * out */
 };
 

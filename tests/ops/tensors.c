@@ -18,9 +18,9 @@ size_t tensor_bytes(const struct tensor_spec *spec)
 
 static double scalar_field(const struct step_scalars *s, int64_t field)
 {
-    const double fields[SCALAR_FIELDS] = {s->loss_sum,          s->weight_sum,        (double)s->correct1,
-                                          (double)s->correct5,  s->sumsq,             (double)s->grad_norm,
-                                          (double)s->clip_factor, (double)s->nonfinite, (double)s->skipped};
+    const double fields[SCALAR_FIELDS] = {
+        s->loss_sum,          s->weight_sum,          (double)s->correct1,  (double)s->correct5, s->sumsq,
+        (double)s->grad_norm, (double)s->clip_factor, (double)s->nonfinite, (double)s->skipped};
     return fields[field];
 }
 
@@ -67,7 +67,10 @@ void tensor_set(const struct tensor_spec *spec, void *data, int64_t i, double va
     }
 }
 
-static double uniform(int tensor, int64_t i) { return draw_uniform53(VALUE_SEED, 1000, (uint64_t)tensor, (uint32_t)i); }
+static double uniform(int tensor, int64_t i)
+{
+    return draw_uniform53(VALUE_SEED, 1000, (uint64_t)tensor, (uint32_t)i);
+}
 
 static double normal(int tensor, int64_t i)
 {
@@ -121,8 +124,14 @@ static bool has_values(const struct tensor_spec *spec, bool accumulate)
 static void fill_tensor(const struct tensor_spec *spec, int tensor, void *data)
 {
     if (spec->fill == FILL_SCALARS) {
-        *(struct step_scalars *)data = (struct step_scalars){.loss_sum = 1.5, .weight_sum = 2, .correct1 = 3, .correct5 = 4,
-                                                             .sumsq = 5, .grad_norm = 6, .clip_factor = 0.5f, .skipped = 8};
+        *(struct step_scalars *)data = (struct step_scalars){.loss_sum = 1.5,
+                                                             .weight_sum = 2,
+                                                             .correct1 = 3,
+                                                             .correct5 = 4,
+                                                             .sumsq = 5,
+                                                             .grad_norm = 6,
+                                                             .clip_factor = 0.5f,
+                                                             .skipped = 8};
         return;
     }
     for (int64_t i = 0; i < spec->count; i++)

@@ -59,13 +59,15 @@ static void test_elementwise_faults(void)
     CU_ASSERT_EQUAL(failures("reduce_add"), 3);
 }
 
-static void linear_never_accumulates(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db, bool accumulate)
+static void linear_never_accumulates(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db,
+                                     bool accumulate)
 {
     (void)accumulate;
     nn.linear_backward_weight(plan, x, dy, dw, db, false);
 }
 
-static void linear_always_accumulates(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db, bool accumulate)
+static void linear_always_accumulates(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db,
+                                      bool accumulate)
 {
     (void)accumulate;
     nn.linear_backward_weight(plan, x, dy, dw, db, true);

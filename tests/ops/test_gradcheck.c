@@ -1,7 +1,8 @@
-/* test_gradcheck [FILTER]: ref against fourth-order central differences, for every gradient of every small case, in fp64.
- * Objective: sum of dout * out over the outputs that have a gradient, or the family's own. Step h = 2^-10, exact on the
- * values used (multiples of 2^-12); the truncation error is O(h^4) ~ 1e-12 times a fifth derivative, so what limits the
- * agreement is the fp32 storage of statistics and parameter gradients, 6e-8: |g - fd| <= 1e-6 (|fd| + rms(fd)). */
+/* test_gradcheck [FILTER]: ref against fourth-order central differences, for every gradient of every small case, in
+ * fp64. Objective: sum of dout * out over the outputs that have a gradient, or the family's own. Step h = 2^-10, exact
+ * on the values used (multiples of 2^-12); the truncation error is O(h^4) ~ 1e-12 times a fifth derivative, so what
+ * limits the agreement is the fp32 storage of statistics and parameter gradients, 6e-8: |g - fd| <= 1e-6 (|fd| +
+ * rms(fd)). */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +22,10 @@ struct check {
     double worst;
 };
 
-static void must(vt_status status) { VT_CHECKF(status == VT_OK, "%s", status_message()); }
+static void must(vt_status status)
+{
+    VT_CHECKF(status == VT_OK, "%s", status_message());
+}
 
 static double projected(const struct tensors *t, const struct tensors *start)
 {
@@ -63,11 +67,12 @@ static void report(struct check *check, const char *gradient, double error, int6
     check->failed += !ok;
     check->worst = fmax(check->worst, error);
     if (!ok)
-        printf("FAILED %s: %s: %s[%lld] off by %.2e of scale (limit %.0e)\n", check->family->name, check->c->name, gradient,
-               (long long)at, error, LIMIT);
+        printf("FAILED %s: %s: %s[%lld] off by %.2e of scale (limit %.0e)\n", check->family->name, check->c->name,
+               gradient, (long long)at, error, LIMIT);
 }
 
-static double gradient_value(const struct tensors *after, const struct tensors *start, int k, int64_t i, bool accumulate)
+static double gradient_value(const struct tensors *after, const struct tensors *start, int k, int64_t i,
+                             bool accumulate)
 {
     const struct tensor_spec *spec = &after->specs[k];
     double value = tensor_get(spec, after->data[k], i);
@@ -100,8 +105,8 @@ static void check_gradient(struct check *check, const struct tensors *after, int
     VT_CHECK(count == after->specs[input].count);
     for (int64_t i = 0; i < count; i++) {
         got[i] = gradient_value(after, check->start, k, i, accumulate);
-        expected[i] = isnan(tensor_get(&after->specs[input], check->start->data[input], i)) ? 0
-                                                                                           : difference(check, input, i);
+        expected[i] =
+            isnan(tensor_get(&after->specs[input], check->start->data[input], i)) ? 0 : difference(check, input, i);
     }
     double error = worst_error(got, expected, count, &at);
     report(check, after->specs[k].name, error, at);
@@ -170,7 +175,8 @@ int main(int argc, char **argv)
             check_case(&check, &check.family->cases[i], true);
         }
         if (check.gradients)
-            printf("%-10s %3d gradients, worst error %.1e of scale\n", check.family->name, check.gradients, check.worst);
+            printf("%-10s %3d gradients, worst error %.1e of scale\n", check.family->name, check.gradients,
+                   check.worst);
     }
     check.ref->close(check.ref);
     printf("%d passed, %d failed\n", check.passed, check.failed);

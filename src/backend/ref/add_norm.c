@@ -29,14 +29,15 @@ static vt_status add_norm_plan(struct backend *be, const struct add_norm_desc *d
 }
 
 /* s[b] dropout factor of (token t, column c) of image b: what multiplies ls * delta. */
-static double delta_factor(const struct add_norm_desc *d, const struct op_random *random, int64_t b, int64_t t, int64_t c)
+static double delta_factor(const struct add_norm_desc *d, const struct op_random *random, int64_t b, int64_t t,
+                           int64_t c)
 {
     double s = ref_keep(d->drop_path, d->drop_path_purpose, random, b, 0);
     return s == 0 ? 0 : s * ref_keep(d->dropout, d->dropout_purpose, random, b, t * d->width + c);
 }
 
-static void add_row(const struct add_norm_desc *d, const struct add_norm_forward_args *a, const struct op_random *random,
-                    int64_t b, int64_t t)
+static void add_row(const struct add_norm_desc *d, const struct add_norm_forward_args *a,
+                    const struct op_random *random, int64_t b, int64_t t)
 {
     int64_t row = (b * d->tokens + t) * d->width;
     for (int64_t c = 0; c < d->width; c++) {

@@ -24,7 +24,8 @@ static vt_status attention_plan(struct backend *be, const struct attention_desc 
     int64_t doubles = 2 * desc->keys + desc->head_dim + 2 * desc->keys * desc->head_dim;
     VT_TRY(ref_plan_new(be, "loops", sizeof *made, doubles, (void **)&made));
     made->desc = *desc;
-    made->plan.flops = 4.0 * (double)(desc->batch * desc->heads) * (double)(desc->queries * desc->keys * desc->head_dim);
+    made->plan.flops =
+        4.0 * (double)(desc->batch * desc->heads) * (double)(desc->queries * desc->keys * desc->head_dim);
     *plan = &made->plan;
     return VT_OK;
 }
@@ -83,8 +84,8 @@ static void attention_forward(struct op_plan *plan, const void *q, const void *k
         for (int64_t h = 0; h < d->heads; h++)
             for (int64_t i = 0; i < d->queries; i++) {
                 for (int64_t j = 0; j < d->keys; j++)
-                    rows.p[j] = (double)d->scale *
-                                dot(d->dtype, q, at(&d->q, b, h, i), k, at(&d->k, b, h, j), d->head_dim);
+                    rows.p[j] =
+                        (double)d->scale * dot(d->dtype, q, at(&d->q, b, h, i), k, at(&d->k, b, h, j), d->head_dim);
                 lse[(b * d->heads + h) * d->queries + i] = (float)softmax(rows.p, d->keys);
                 memset(rows.acc, 0, (size_t)d->head_dim * sizeof *rows.acc);
                 for (int64_t j = 0; j < d->keys; j++) {

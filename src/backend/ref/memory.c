@@ -21,7 +21,10 @@ struct event {
     int unused;
 };
 
-static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
+static size_t round_up(size_t bytes, size_t to)
+{
+    return (bytes + to - 1) / to * to;
+}
 
 static void protect_all(struct ref_backend *ref, int protection)
 {

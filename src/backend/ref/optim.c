@@ -15,7 +15,8 @@ static void sumsq_chunks(struct backend *be, const float *grads, int64_t count, 
     ref_leave(be);
 }
 
-static void norm_finish(struct backend *be, const double *partial, int64_t count, float clip, struct step_scalars *scalars)
+static void norm_finish(struct backend *be, const double *partial, int64_t count, float clip,
+                        struct step_scalars *scalars)
 {
     ref_enter(be);
     double sum = 0;
@@ -58,8 +59,8 @@ static void adamw(struct backend *be, const struct optim_segment *segments, int 
             double decayed = (double)p[i] - lr * (double)segments[s].weight_decay * (double)p[i];
             m[i] = (float)m_new;
             v[i] = (float)v_new;
-            publish(i, decayed - lr * (m_new / correct1) / (sqrt(v_new / correct2) + (double)hyper->eps), p, compute, ema,
-                    ema_decay);
+            publish(i, decayed - lr * (m_new / correct1) / (sqrt(v_new / correct2) + (double)hyper->eps), p, compute,
+                    ema, ema_decay);
         }
     }
     ref_leave(be);

@@ -2,7 +2,10 @@
 
 #include <stdio.h>
 
-static void destroy_plan(struct op_plan *plan) { free(plan); }
+static void destroy_plan(struct op_plan *plan)
+{
+    free(plan);
+}
 
 vt_status ref_plan_new(struct backend *be, const char *algorithm, size_t bytes, int64_t doubles, void **plan)
 {

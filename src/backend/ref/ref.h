@@ -1,5 +1,6 @@
-/* Inside of backend/ref: plain loops that accumulate in double; the definition of every op. Tensors of dtype T or R may be
- * fp32, bf16 or, for checking the ops themselves, fp64. Ops that say "row(s)" keep one row at a time in the workspace. */
+/* Inside of backend/ref: plain loops that accumulate in double; the definition of every op. Tensors of dtype T or R may
+ * be fp32, bf16 or, for checking the ops themselves, fp64. Ops that say "row(s)" keep one row at a time in the
+ * workspace. */
 #ifndef VT_BACKEND_REF_REF_H
 #define VT_BACKEND_REF_REF_H
 
@@ -18,7 +19,7 @@ struct ref_backend {
     void *workspace;
     pthread_mutex_t lock; /* over the two below: `comm` copies on its own thread */
     struct ref_block *blocks;
-    int open_count;       /* ops and copies in progress: device memory is accessible while > 0 */
+    int open_count; /* ops and copies in progress: device memory is accessible while > 0 */
 };
 
 /* Around every access to device memory. */
@@ -42,7 +43,8 @@ void ref_convert_install(struct nn_ops *nn);
 void ref_optim_install(struct optim_ops *optim);
 
 /* A plan of `bytes` (0 = out of memory) whose first member is op_plan; needs `doubles` of workspace. */
-VT_MUST_CHECK vt_status ref_plan_new(struct backend *be, const char *algorithm, size_t bytes, int64_t doubles, void **plan);
+VT_MUST_CHECK vt_status ref_plan_new(struct backend *be, const char *algorithm, size_t bytes, int64_t doubles,
+                                     void **plan);
 /* fp32, bf16 or fp64, or a refusal that names the op. */
 VT_MUST_CHECK vt_status ref_check_dtype(const char *op, enum dtype dtype);
 double *ref_workspace(const struct op_plan *plan);

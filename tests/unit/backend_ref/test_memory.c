@@ -141,7 +141,8 @@ static void test_arena(void)
     for (int strict = 0; strict < 2; strict++) {
         struct backend *be = open_ref(strict);
         struct device_arena arena = {0};
-        size_t a = device_arena_reserve(&arena, 10), b = device_arena_reserve(&arena, 64), c = device_arena_reserve(&arena, 4);
+        size_t a = device_arena_reserve(&arena, 10), b = device_arena_reserve(&arena, 64),
+               c = device_arena_reserve(&arena, 4);
         CU_ASSERT_EQUAL(a, 0);
         CU_ASSERT_EQUAL(b, 64);
         CU_ASSERT_EQUAL(c, 128);

@@ -64,9 +64,15 @@ static void test_embed(void)
 static void test_add_norm(void)
 {
     const uint32_t inner = draw_purpose_layer(DRAW_MLP_DROPOUT, 3), path = draw_purpose_layer(DRAW_DROP_PATH_MLP, 3);
-    const struct add_norm_desc desc = {.batch = B, .tokens = N, .width = D, .eps = 1e-6f, .has_delta = true,
-                                       .dropout = 0.25f, .dropout_purpose = inner,
-                                       .drop_path = 0.5f, .drop_path_purpose = path};
+    const struct add_norm_desc desc = {.batch = B,
+                                       .tokens = N,
+                                       .width = D,
+                                       .eps = 1e-6f,
+                                       .has_delta = true,
+                                       .dropout = 0.25f,
+                                       .dropout_purpose = inner,
+                                       .drop_path = 0.5f,
+                                       .drop_path_purpose = path};
     float x[B * N * D], delta[B * N * D], x_out[B * N * D], y[B * N * D], weight[D], bias[D], stats[2 * B * N];
     struct op_plan *plan;
     ASSERT_OK(be->nn.add_norm_plan(be, &desc, &plan));

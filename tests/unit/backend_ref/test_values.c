@@ -1,5 +1,5 @@
-/* The formulas of ref against PyTorch (tests/golden/ops.py): finite differences show that backward belongs to forward, this
- * shows that forward is what the field means by the name. */
+/* The formulas of ref against PyTorch (tests/golden/ops.py): finite differences show that backward belongs to forward,
+ * this shows that forward is what the field means by the name. */
 #include "test.h"
 
 #include "backend/backend.h"
@@ -91,7 +91,8 @@ static void test_attention(void)
 
 static void test_add_norm(void)
 {
-    const struct add_norm_desc desc = {.batch = 2, .tokens = 2, .width = 6, .eps = 0.01f, .has_delta = true, .layer_scale = true};
+    const struct add_norm_desc desc = {
+        .batch = 2, .tokens = 2, .width = 6, .eps = 0.01f, .has_delta = true, .layer_scale = true};
     float x[24], delta[24], ls[6], weight[6], bias[6], dy[24], x_out[24], y[24], stats[8];
     float dx[24], ddelta[24], dls[6], dweight[6], dbias[6];
     struct op_plan *plan;
@@ -105,9 +106,17 @@ static void test_add_norm(void)
     ASSERT_OK(be->reserve_workspace(be));
     const struct add_norm_forward_args forward = {x, delta, ls, weight, bias, x_out, y, stats};
     be->nn.add_norm_forward(plan, &forward, NULL);
-    const struct add_norm_backward_args backward = {
-        .dy = dy, .x_out = x_out, .stats = stats, .ls = ls, .weight = weight, .delta = delta, .dx = dx,
-        .ddelta = ddelta, .dweight = dweight, .dbias = dbias, .dls = dls};
+    const struct add_norm_backward_args backward = {.dy = dy,
+                                                    .x_out = x_out,
+                                                    .stats = stats,
+                                                    .ls = ls,
+                                                    .weight = weight,
+                                                    .delta = delta,
+                                                    .dx = dx,
+                                                    .ddelta = ddelta,
+                                                    .dweight = dweight,
+                                                    .dbias = dbias,
+                                                    .dls = dls};
     be->nn.add_norm_backward(plan, &backward, NULL);
     expect_row("y", y);
     expect_row("dx", dx);
@@ -193,9 +202,33 @@ static void test_patchify(void)
     op_plan_close(&plan);
 }
 
+/* The mean leaves the class token out, in both directions. */
+static void test_pool(void)
+{
+    const float x[] = {100, 200, 1, 2, 3, 6}, dy[] = {4, 8};
+    float y[2], dx[6];
+    for (int kind = POOL_CLS; kind <= POOL_MEAN; kind++) {
+        const struct pool_desc desc = {1, 3, 2, 1, (enum pool_kind)kind, DTYPE_F32};
+        struct op_plan *plan;
+        ASSERT_OK(be->nn.pool_plan(be, &desc, &plan));
+        ASSERT_OK(be->reserve_workspace(be));
+        be->nn.pool_forward(plan, x, y);
+        be->nn.pool_backward(plan, dy, dx);
+        CU_ASSERT(kind == POOL_CLS ? y[0] == 100 && y[1] == 200 : y[0] == 2 && y[1] == 4);
+        CU_ASSERT(kind == POOL_CLS ? dx[0] == 4 && dx[1] == 8 && dx[2] == 0 && dx[5] == 0
+                                   : dx[0] == 0 && dx[1] == 0 && dx[2] == 2 && dx[5] == 4);
+        op_plan_close(&plan);
+    }
+}
+
 static const struct test_case cases[] = {
-    {"linear and activations", test_linear}, {"attention", test_attention},        {"add_norm", test_add_norm},
-    {"losses", test_loss},                   {"correct counts", test_correct}, {"patchify", test_patchify},
+    {"linear and activations", test_linear},
+    {"attention", test_attention},
+    {"add_norm", test_add_norm},
+    {"losses", test_loss},
+    {"correct counts", test_correct},
+    {"patchify", test_patchify},
+    {"pool", test_pool},
 };
 
 int main(void)

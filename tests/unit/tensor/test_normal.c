@@ -10,7 +10,8 @@ static void test_quantile_inverts_the_distribution(void)
     CU_ASSERT_DOUBLE_EQUAL(normal_quantile(0.25), -0.6744897501960817, 1e-15);
     CU_ASSERT_DOUBLE_EQUAL(normal_quantile(1e-10), -6.361340902404056, 1e-13);
     CU_ASSERT_DOUBLE_EQUAL(normal_quantile(1e-20), -9.262340089798408, 1e-13);
-    for (double x = -35; x <= 6; x += 0.03125) { /* through all three ranges; above 6 the probability itself is coarse */
+    for (double x = -35; x <= 6;
+         x += 0.03125) { /* through all three ranges; above 6 the probability itself is coarse */
         double tolerance = x < 3 ? 1e-13 * (1 + fabs(x)) : 1e-6;
         CU_ASSERT_DOUBLE_EQUAL(normal_quantile(normal_cdf(x)), x, tolerance);
     }

@@ -3,7 +3,8 @@
 #include "base/philox.h"
 #include "tensor/params.h"
 
-static int add(struct param_table *table, const char *name, int64_t rows, int64_t columns, enum param_init init, float value)
+static int add(struct param_table *table, const char *name, int64_t rows, int64_t columns, enum param_init init,
+               float value)
 {
     struct param row = {.rank = columns ? 2 : 1, .dim = {rows, columns}, .init = init, .init_value = value};
     row.fan_in = columns ? columns : rows;
