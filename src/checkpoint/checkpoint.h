@@ -48,7 +48,7 @@ void checkpoint_state_close(struct checkpoint_state *state);
 
 struct checkpoint_store_desc {
     const char *dir;   /* RUN/checkpoints */
-    int keep;          /* newest kept besides `best`; the newest verified one is never deleted */
+    int keep;          /* newest kept (at least 1), and `best` wherever it is; the newest verified one is never deleted */
     int attempt;
 };
 

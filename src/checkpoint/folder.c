@@ -206,9 +206,9 @@ void folder_prune(const char *dir, int64_t step, int keep, int64_t best_step, in
     }
     for (int i = 0; i < list.count; i++) {
         int64_t old = list.steps[i];
-        if (old > step || old == best_step || old == linked)
+        if (old > step)
             continue;
-        if (++kept > keep && old != step)
+        if (++kept > keep && old != step && old != best_step && old != linked)
             retire(dir, old, attempt);
     }
     folder_list_close(&list);

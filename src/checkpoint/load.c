@@ -41,6 +41,15 @@ static const struct file_record *find_file(const struct record *record, const ch
     return NULL;
 }
 
+/* A header that makes no sense: say "damaged" when it is, else what was wrong with it. */
+static vt_status blame_damage(const char *checkpoint, const struct file_record *file, vt_status found)
+{
+    char text[VT_MESSAGE_BYTES];
+    snprintf(text, sizeof text, "%s", status_message());
+    VT_TRY(chunks_read(checkpoint, file, NULL));
+    return VT_FAIL(found, "%s", text);
+}
+
 static vt_status read_one(const char *checkpoint, const struct record *record, const struct checkpoint_file *files,
                           int file_count, const char *name)
 {
@@ -52,14 +61,14 @@ static vt_status read_one(const char *checkpoint, const struct record *record, c
     if (!file)
         return VT_FAIL(VT_E_FORMAT, "%s: the checkpoint has no file %s", checkpoint, name);
     VT_TRY(path_join(path, sizeof path, checkpoint, name));
-    VT_TRY_OUT(safetensors_open(path, &source));
-    VT_TRY_OUT(layout_for_reading(&source, files, file_count, name, &layout));
-    if (layout.bytes != file->bytes) {
-        status = VT_FAIL(VT_E_FORMAT, "%s: %llu bytes, expected %llu", path, (unsigned long long)layout.bytes,
-                         (unsigned long long)file->bytes);
+    status = safetensors_open(path, &source);
+    if (status == VT_OK)
+        status = layout_for_reading(&source, files, file_count, name, &layout);
+    if (status != VT_OK) {
+        status = blame_damage(checkpoint, file, status);
         goto out;
     }
-    status = chunks_read(checkpoint, file, &layout);
+    status = chunks_read(checkpoint, file, layout.bytes == file->bytes ? &layout : NULL);
 out:
     layout_close(&layout);
     safetensors_close(&source);
