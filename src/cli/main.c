@@ -71,7 +71,7 @@ static vt_status find_verb(const char *name, const struct verb **out)
 
 static vt_status dispatch(int argc, char **argv)
 {
-    const struct verb *verb;
+    const struct verb *verb = NULL;
     if (argc < 2)
         return verb_help(1, argv);
     if (strcmp(argv[1], "--version") == 0) {

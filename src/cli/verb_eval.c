@@ -11,6 +11,8 @@
 #include "cli/cli.h"
 #include "train/inference.h"
 
+enum { SYNTHETIC_SAMPLES = 1024 };
+
 struct eval_args {
     const char *checkpoint, *uri, *predictions;
     bool json, raw_weights, best;
@@ -119,11 +121,12 @@ static vt_status run(const struct eval_args *args, struct comm *comm)
     struct data_source data = {0};
     struct evaluation result = {0};
     FILE *csv = NULL;
-    const struct inference_desc desc = {
-        .path = args->checkpoint, .prefer_best = args->best, .raw_weights = args->raw_weights};
+    VT_TRY_OUT(comm_agree(comm, data_source_open(args->uri, "val", SYNTHETIC_SAMPLES, 1, &data)));
+    const struct inference_desc desc = {.path = args->checkpoint,
+                                        .prefer_best = args->best,
+                                        .raw_weights = args->raw_weights,
+                                        .labels = data_source_labels(&data)};
     VT_TRY_OUT(comm_agree(comm, inference_open(&desc, comm, &inf)));
-    VT_TRY_OUT(comm_agree(comm, data_source_open(args->uri, "val", inf.config.data.synthetic_samples,
-                                                 inf.config.data.synthetic_classes, &data)));
     VT_TRY_OUT(comm_agree(comm, check_data(&inf, &data, args->uri)));
     if (args->predictions) {
         csv = fopen(args->predictions, "w");

@@ -9,7 +9,7 @@
 vt_status evaluator_open(struct evaluator *evaluator, struct backend *be, const struct evaluator_desc *desc)
 {
     *evaluator = (struct evaluator){.be = be, .model = desc->model};
-    struct batch_shape shape = {desc->rows, desc->model.image_size, desc->model.channels, 1};
+    struct batch_shape shape = {desc->rows, desc->model.image_size, desc->model.channels, desc->labels};
     struct vit_desc vit = {.config = desc->model,
                            .params = desc->params,
                            .batch = desc->rows,

@@ -26,7 +26,7 @@ struct evaluator {
 struct evaluator_desc {
     struct vit_config model;
     const struct param_table *params; /* borrowed */
-    int rows;                         /* microbatch B */
+    int rows, labels;                 /* microbatch B, most labels of a sample S */
     enum dtype dtype, dtype_stream;
     enum loss_kind loss;              /* reported without label smoothing */
 };

@@ -51,6 +51,7 @@ static vt_status open_device(const struct inference_desc *desc, const struct com
     struct evaluator_desc evaluator = {.model = inf->model,
                                        .params = &inf->table,
                                        .rows = desc->rows ? desc->rows : INFERENCE_ROWS,
+                                       .labels = desc->labels ? desc->labels : 1,
                                        .dtype = dtype,
                                        .dtype_stream = DTYPE_F32,
                                        .loss = inf->config.loss.name == CONFIG_LOSS_SOFTMAX ? LOSS_SOFTMAX : LOSS_SIGMOID};

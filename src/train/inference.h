@@ -18,6 +18,7 @@ struct inference_desc {
     bool prefer_best;   /* of a run folder */
     bool raw_weights;   /* not the EMA, also where there is one */
     int rows;           /* microbatch; 0 = chosen */
+    int labels;         /* most labels of a sample; 0 = 1 */
     int threads;        /* CPU threads; 0 = this rank's share of the host */
     enum config_dtype dtype; /* AUTO = as it was trained where the machine has it */
 };

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 /* Window-order sizes for data that do not fit in memory (docs/data-format.md, "Order"). */
 enum { BLOCK_SAMPLES = 128, STRIPES = 1024, WINDOW_BLOCKS = 8 };
 
@@ -30,6 +32,17 @@ vt_status data_source_open(const char *uri, const char *default_split, int64_t s
     out->fingerprint = info.fingerprint;
     out->classes = dataset_class_count(out->dataset);
     return VT_OK;
+}
+
+int data_source_labels(const struct data_source *source)
+{
+    struct sample_record record;
+    int most = 1;
+    for (int64_t id = 0; source->split && id < source->samples; id++) {
+        dataset_record(source->split, id, &record);
+        most = record.label_count > most ? record.label_count : most;
+    }
+    return most;
 }
 
 void data_source_close(struct data_source *source)
@@ -168,8 +181,6 @@ static vt_status check_supported(const struct run_config *config)
         return VT_FAIL(VT_E_UNSUPPORTED, "comm.backend=nccl needs the CUDA plugin, which this build does not have; expected auto, self or mpi");
     if (config->compute.device == CONFIG_DEVICE_CUDA)
         return VT_FAIL(VT_E_UNSUPPORTED, "compute.device=cuda needs the CUDA plugin, which this build does not have; expected auto or cpu");
-    if (config->compute.recompute)
-        return VT_FAIL(VT_E_UNSUPPORTED, "compute.recompute is not built yet, expected false");
     return VT_OK;
 }
 
@@ -183,6 +194,10 @@ vt_status resolve_run(const struct run_config *config, struct resolved *out)
 {
     vt_status status;
     *out = (struct resolved){0};
+    if (!config->data.train[0]) {
+        status = VT_FAIL(VT_E_USAGE, "data.train is empty, expected DIR#split or synthetic");
+        goto out;
+    }
     VT_TRY_OUT(check_supported(config));
     out->data_seed = (uint64_t)(config->data.seed >= 0 ? config->data.seed : config->run.seed);
     VT_TRY_OUT(data_source_open(config->data.train, "train", config->data.synthetic_samples,
@@ -194,6 +209,9 @@ vt_status resolve_run(const struct run_config *config, struct resolved *out)
     if (config->data.val[0])
         VT_TRY_OUT(data_source_open(config->data.val, "val", config->data.synthetic_samples,
                                     config->data.synthetic_classes, &out->val));
+    out->labels = data_source_labels(&out->train);
+    if (data_source_labels(&out->val) > out->labels)
+        out->labels = data_source_labels(&out->val);
     VT_TRY_OUT(resolve_model(config, &out->train, &out->model));
     VT_TRY_OUT(resolve_transforms(config, &out->train, out));
     VT_TRY_OUT(resolve_order(config, &out->train, out));
@@ -212,14 +230,29 @@ void resolved_close(struct resolved *resolved)
     data_source_close(&resolved->val);
 }
 
-void resolve_optimizer(const struct run_config *config, struct optimizer_rule *rules, struct optimizer_desc *desc)
+static bool matches_some(const struct param_table *table, const char *pattern)
+{
+    for (int i = 0; i < table->count; i++)
+        if (text_glob(pattern, table->rows[i].name))
+            return true;
+    return false;
+}
+
+void resolve_optimizer(const struct run_config *config, const struct param_table *table, struct optimizer_rule *rules,
+                       struct optimizer_desc *desc)
 {
     const struct config_rules *source = &config->optim.decay_rules;
+    char origin[CONFIG_PATH_BYTES];
+    int count = 1;
+    run_config_origin(config, "optim.decay_rules", origin, sizeof origin);
+    bool defaults = strcmp(origin, "default") == 0;
     /* The config says: first match wins, no match is 1. The optimizer's last match wins: everything first, then reversed. */
     rules[0] = (struct optimizer_rule){.pattern = "*", .value = 1};
     for (int i = 0; i < source->count; i++) {
         const struct config_rule *rule = &source->rule[source->count - 1 - i];
-        rules[i + 1] = (struct optimizer_rule){.pattern = rule->pattern, .value = (float)rule->value};
+        /* The default rules name parameters that not every model has; a user's rule that matches nothing is a mistake. */
+        if (!defaults || matches_some(table, rule->pattern))
+            rules[count++] = (struct optimizer_rule){.pattern = rule->pattern, .value = (float)rule->value};
     }
     *desc = (struct optimizer_desc){
         .kind = config->optim.name == CONFIG_OPTIM_ADAMW ? OPTIMIZER_ADAMW : OPTIMIZER_SGD,
@@ -230,8 +263,10 @@ void resolve_optimizer(const struct run_config *config, struct optimizer_rule *r
         .nesterov = config->optim.nesterov,
         .weight_decay = (float)config->optim.weight_decay,
         .decay_rules = rules,
-        .decay_rule_count = source->count + 1,
+        .decay_rule_count = count,
         .clip = (float)config->optim.clip,
         .ema_decay = (float)config->train.ema,
+        .table = table,
+        .end = table->total,
     };
 }

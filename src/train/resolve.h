@@ -30,6 +30,7 @@ struct resolved {
     struct augment_desc transform, eval_transform;
     struct order order;
     uint64_t data_seed;
+    int labels; /* most labels of any sample, train or val: S */
     int64_t total_steps, eval_every, checkpoint_every; /* steps; 0 = only at the end */
     struct schedule schedule;
 };
@@ -41,12 +42,15 @@ void resolved_close(struct resolved *resolved);
 VT_MUST_CHECK vt_status data_source_open(const char *uri, const char *default_split, int64_t synthetic_samples,
                                          int synthetic_classes, struct data_source *out);
 void data_source_close(struct data_source *source);
+/* The most labels any sample has; at least 1. Reads the index only. */
+int data_source_labels(const struct data_source *source);
 
 /* The model a checkpoint holds, from its config and its number of classes (0 = trained on noise). Pixel statistics are the
  * config's or 0.5: the checkpoint's own replace them. */
 VT_MUST_CHECK vt_status resolve_checkpoint_model(const struct run_config *config, int classes, struct vit_config *model);
 
-/* The optimizer's desc without table and range; rule arrays live in `rules` (CONFIG_RULES_MAX + 1). */
-void resolve_optimizer(const struct run_config *config, struct optimizer_rule *rules, struct optimizer_desc *desc);
+/* The optimizer's desc over the whole table; its rules live in `rules` (CONFIG_RULES_MAX + 1). */
+void resolve_optimizer(const struct run_config *config, const struct param_table *table, struct optimizer_rule *rules,
+                       struct optimizer_desc *desc);
 
 #endif

@@ -50,7 +50,9 @@ static void describe_state(struct trainer *t, struct checkpoint_state *state)
         .attempt = t->folder.attempt,
         .world_size = t->comm->size,
         .config_yaml = run_config_to_text(&t->config),
-        .model_config_json = NULL,
+        .model_config_json = timm_config_to_text(
+            &t->data.model, t->data.eval_transform.filter == FILTER_BICUBIC ? "bicubic" : "bilinear",
+            t->data.eval_transform.crop == CROP_CENTRE ? t->data.eval_transform.crop_fraction : 1.0),
         .dataset_fingerprint = t->data.train.fingerprint,
         .dataset_uri = copy_text(t->config.data.train),
         .eval_transform = copy_text(transform),

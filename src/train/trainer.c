@@ -47,6 +47,7 @@ static void choose_micro_batch(struct trainer *t)
     }
     int64_t count = (rows + wanted - 1) / wanted;
     t->micro_rows = (int)(t->config.compute.micro_batch ? wanted : (rows + count - 1) / count);
+    t->micro_rows += t->micro_rows % 2; /* rows come in pairs */
     t->micro_count = (int)((rows + t->micro_rows - 1) / t->micro_rows);
 }
 
@@ -75,7 +76,8 @@ static vt_status plan_replicas(struct trainer *t)
                            .seed = (uint64_t)config->run.seed,
                            .loss = loss,
                            .smoothing = (float)config->loss.smoothing,
-                           .labels = 1};
+                           .labels = t->data.labels,
+                           .recompute = config->compute.recompute};
     VT_TRY(vit_open(&vit, t->be, &t->vit));
     t->has_evaluator = t->data.val.samples > 0;
     if (!t->has_evaluator)
@@ -83,6 +85,7 @@ static vt_status plan_replicas(struct trainer *t)
     struct evaluator_desc evaluator = {.model = t->data.model,
                                        .params = &t->table,
                                        .rows = t->micro_rows,
+                                       .labels = t->data.labels,
                                        .dtype = t->dtype,
                                        .dtype_stream = t->dtype_stream,
                                        .loss = loss};
@@ -102,7 +105,7 @@ static void plan_memory(struct trainer *t)
 {
     size_t device, host;
     struct weights_desc weights = weights_of(t);
-    struct batch_shape shape = {t->micro_rows, t->data.model.image_size, t->data.model.channels, 1};
+    struct batch_shape shape = {t->micro_rows, t->data.model.image_size, t->data.model.channels, t->data.labels};
     weights_memory(&weights, t->be->host_memory, &device, &host);
     memory_plan_add(&t->memory, "weights and optimizer", device, host);
     memory_plan_add(&t->memory, "activations", vit_memory_plan(t->vit).activations, 0);
@@ -116,7 +119,7 @@ static void plan_memory(struct trainer *t)
 
 static vt_status allocate(struct trainer *t)
 {
-    struct batch_shape shape = {t->micro_rows, t->data.model.image_size, t->data.model.channels, 1};
+    struct batch_shape shape = {t->micro_rows, t->data.model.image_size, t->data.model.channels, t->data.labels};
     struct weights_desc weights = weights_of(t);
     void *memory;
     VT_TRY(weights_open(&t->weights, t->be, &weights));
@@ -136,9 +139,7 @@ static vt_status allocate(struct trainer *t)
 static vt_status open_optimizer(struct trainer *t)
 {
     struct optimizer_desc desc;
-    resolve_optimizer(&t->config, t->rules, &desc);
-    desc.table = &t->table;
-    desc.end = t->table.total;
+    resolve_optimizer(&t->config, &t->table, t->rules, &desc);
     return optimizer_open(&desc, t->be, &t->optimizer);
 }
 
