@@ -1,6 +1,8 @@
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/stage.h"
@@ -89,8 +91,24 @@ static vt_status dispatch(int argc, char **argv)
     return verb->run(argc - 1, argv + 1);
 }
 
+/* OpenMP's threads spin for milliseconds at every barrier by default, and take the cores of the loader and communication
+ * threads while they do: steps become many times slower on a busy machine. libgomp reads its limit once, before main. */
+static void limit_spinning(char **argv)
+{
+    static char self[4096];
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
+        return;
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length < 0)
+        return;
+    self[length] = 0;
+    setenv("GOMP_SPINCOUNT", "2000", 1);
+    execv(self, argv); /* on failure: go on as we are, only slower */
+}
+
 int main(int argc, char **argv)
 {
+    limit_spinning(argv);
     signal(SIGPIPE, SIG_IGN);
     stage_register("main");
     vt_status status = dispatch(argc, argv);
