@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "cli/bench.h"
+#include "train/gemm_rate.h"
 
 enum { REPETITIONS_MAX = 64 };
 

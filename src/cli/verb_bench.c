@@ -7,21 +7,10 @@
 #include "base/json.h"
 #include "cli/bench.h"
 #include "cli/cli.h"
+#include "train/gemm_rate.h"
 #include "train/trainer.h"
 
 enum { WARMUP_STEPS = 3, STEPS_MAX = 100000 };
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double bench_median(double *values, int count)
-{
-    qsort(values, (size_t)count, sizeof *values, compare_doubles);
-    return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
-}
 
 static void print_step(const struct bench_desc *desc, const struct trainer *t, double median_ms, double gemm_rate,
                        const struct step_times *mean)
@@ -75,7 +64,7 @@ vt_status bench_step(const struct bench_desc *desc, struct comm *comm)
         for (size_t k = 0; k < sizeof mean / sizeof(double); k++)
             ((double *)&mean)[k] += from[k] / desc->steps;
     }
-    VT_TRY_OUT(bench_gemm_rate(t->be, &t->data.model, t->micro_rows, t->dtype, 20, &gemm_rate));
+    VT_TRY_OUT(gemm_rate_measure(t->be, &t->data.model, t->micro_rows, t->dtype, 20, NULL, &gemm_rate));
     if (comm->rank == 0)
         print_step(desc, t, bench_median(times, desc->steps), gemm_rate, &mean);
 out:

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "telemetry/metrics.h"
 #include "telemetry/progress.h"
+#include "train/gemm_rate.h"
 #include "train/signals.h"
 #include "train/trainer.h"
 
@@ -69,6 +70,7 @@ static vt_status record(struct loop *loop, const struct step_result *done)
         {"optim/grad_norm", done->grad_norm},
         {"optim/skipped", (double)(t->skipped_before + done->skipped)},
         {"perf/images_per_s", rate},
+        {"perf/mfu_of_gemm_peak", rate * vit_train_flops(&t->data.model) / (t->gemm_flops_per_s * t->comm->size)},
         {"time/step_ms", times->step / n},
         {"time/data_wait_ms", times->data_wait / n},
         {"time/read_ms", times->read / n},
@@ -221,6 +223,14 @@ static vt_status run_steps(struct loop *loop)
     return VT_OK;
 }
 
+/* A few microbatches of matrix products alone, some ten milliseconds: what perf/mfu_of_gemm_peak is a share of. */
+static vt_status measure_gemm_rate(struct trainer *t)
+{
+    double flops = (double)t->micro_rows * vit_train_flops(&t->data.model) / t->data.model.depth;
+    int repetitions = flops < 1e9 ? 10 : 3;
+    return gemm_rate_measure(t->be, &t->data.model, t->micro_rows, t->dtype, repetitions, NULL, &t->gemm_flops_per_s);
+}
+
 vt_status trainer_run(struct trainer *t)
 {
     struct loop loop = {.t = t, .first_step = t->step};
@@ -229,6 +239,7 @@ vt_status trainer_run(struct trainer *t)
     const char *dir = t->comm->rank == 0 && t->folder.dir[0] ? t->folder.dir : NULL;
     VT_TRY_OUT(metrics_open(dir, t->folder.attempt, t->step, &loop.metrics));
     VT_TRY_OUT(watchdog_start(t->comm, t->config.comm.timeout_s, &t->watchdog));
+    VT_TRY_OUT(measure_gemm_rate(t));
     progress_start(&loop.progress, t->step, t->data.total_steps);
     loop.run_started_ms = loop.interval.started_ms = clock_ms();
     if (t->step >= t->data.total_steps)

@@ -35,19 +35,33 @@ static void choose_dtypes(struct trainer *t)
     t->dtype_stream = DTYPE_F32;
 }
 
-/* Rows of a microbatch: as many as the cache likes, then evened out so that the last one is not mostly padding. */
+/* Rows of a microbatch: about as many as the cache likes, of the even numbers near that the one with the least padding. */
+static int64_t fit_micro_batch(int64_t rows, int64_t wanted)
+{
+    int64_t best = 2, best_padded = INT64_MAX;
+    for (int64_t r = wanted / 2 + 1; r <= wanted + wanted / 2 + 1; r++) {
+        if (r % 2 && r > 1)
+            continue; /* rows come in pairs */
+        int64_t padded = (rows + r - 1) / r * r;
+        int64_t off = llabs(r - wanted), best_off = llabs(best - wanted);
+        if (padded < best_padded || (padded == best_padded && off < best_off)) {
+            best = r;
+            best_padded = padded;
+        }
+    }
+    return best + best % 2;
+}
+
 static void choose_micro_batch(struct trainer *t)
 {
     int64_t rows = deal_capacity(t->config.data.batch, t->comm->size);
-    int64_t wanted = t->config.compute.micro_batch;
-    if (!wanted) {
+    int64_t micro = t->config.compute.micro_batch;
+    if (!micro) {
         int64_t stream = (int64_t)vit_tokens(&t->data.model) * t->data.model.width * (int64_t)sizeof(float);
-        wanted = CPU_STREAM_BYTES / stream;
-        wanted = wanted < 1 ? 1 : wanted;
+        int64_t wanted = CPU_STREAM_BYTES / stream;
+        micro = wanted >= rows ? rows : fit_micro_batch(rows, wanted < 2 ? 2 : wanted);
     }
-    int64_t count = (rows + wanted - 1) / wanted;
-    t->micro_rows = (int)(t->config.compute.micro_batch ? wanted : (rows + count - 1) / count);
-    t->micro_rows += t->micro_rows % 2; /* rows come in pairs */
+    t->micro_rows = (int)(micro + micro % 2);
     t->micro_count = (int)((rows + t->micro_rows - 1) / t->micro_rows);
 }
 
