@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +99,26 @@ static void remove_tree(const char *path, int depth)
     rmdir(path);
 }
 
+/* Remove DIR.packing.HOST.PID of processes of this host that are gone. */
+static void remove_leftovers(const char *prefix, const char *parent)
+{
+    char path[PATH_BYTES];
+    size_t length = strlen(prefix);
+    DIR *open = opendir(parent);
+    for (struct dirent *entry; open && (entry = readdir(open));) {
+        if (strncmp(entry->d_name, prefix, length) != 0)
+            continue;
+        long pid = strtol(entry->d_name + length, NULL, 10);
+        if (pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH &&
+            path_join(path, sizeof path, parent, entry->d_name) == VT_OK) {
+            log_info("%s: removed, left by a pack that was interrupted", path);
+            remove_tree(path, 2);
+        }
+    }
+    if (open)
+        closedir(open);
+}
+
 static vt_status write_manifest(struct pack_write *write, const char *name, struct manifest_split *splits, int split_count)
 {
     const struct pack_desc *desc = write->desc;
@@ -163,14 +184,17 @@ out:
     return status;
 }
 
-/* Build beside the target, then rename: an interrupted pack leaves DIR.packing.PID, never half a DIR. */
+/* Build beside the target, then rename: an interrupted pack leaves DIR.packing.HOST.PID, never half a DIR. */
 static vt_status build_and_rename(const struct pack_desc *desc, struct pack_source *source, struct pack_report *report)
 {
-    char dir[PATH_BYTES], building[PATH_BYTES + 32], parent[PATH_BYTES];
+    char dir[PATH_BYTES], building[PATH_BYTES + 320], parent[PATH_BYTES], host[256] = "";
     VT_TRY(plain_path(desc->dir, dir, sizeof dir));
     VT_TRY(path_dir(parent, sizeof parent, dir));
     VT_TRY(file_make_dirs(parent));
-    snprintf(building, sizeof building, "%s.packing.%ld", dir, (long)getpid());
+    gethostname(host, sizeof host - 1);
+    snprintf(building, sizeof building, "%s.packing.%s.", dir, host);
+    remove_leftovers(path_base(building), parent);
+    snprintf(building, sizeof building, "%s.packing.%s.%ld", dir, host, (long)getpid());
     struct pack_write write = {.dir = building, .desc = desc, .source = source,
                                .shard_samples = desc->shard_samples ? desc->shard_samples : DEFAULT_SHARD_SAMPLES};
     remove_tree(building, 2);

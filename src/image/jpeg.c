@@ -204,15 +204,20 @@ static void read_rows(struct decoder *decoder, struct image_rect rect, int chann
         left = crop_columns(jpeg, rect);
     }
     size_t skip = (size_t)rect.x - left, count = (size_t)rect.width, row_bytes = count * (size_t)channels;
+    JDIMENSION first_row = (JDIMENSION)rect.y, end_row = first_row + (JDIMENSION)rect.height;
+    int straight = jpeg->output_components == channels && count == jpeg->output_width; /* rows are the caller's as they come */
+    JSAMPROW targets[ROWS_PER_READ];
     JSAMPARRAY rows = (*jpeg->mem->alloc_sarray)((j_common_ptr)jpeg, JPOOL_IMAGE,
                                                  jpeg->output_width * (JDIMENSION)jpeg->output_components, ROWS_PER_READ);
-    JDIMENSION first_row = (JDIMENSION)rect.y, end_row = first_row + (JDIMENSION)rect.height;
     if (first_row > 0 && region_is_exact(jpeg))
         jpeg_skip_scanlines(jpeg, first_row);
     while (jpeg->output_scanline < end_row) {
-        JDIMENSION y = jpeg->output_scanline;
-        JDIMENSION got = jpeg_read_scanlines(jpeg, rows, end_row - y < ROWS_PER_READ ? end_row - y : ROWS_PER_READ);
-        for (JDIMENSION i = 0; i < got; i++)
+        JDIMENSION y = jpeg->output_scanline, want = end_row - y < ROWS_PER_READ ? end_row - y : ROWS_PER_READ;
+        int direct = straight && y >= first_row;
+        for (JDIMENSION i = 0; direct && i < want; i++)
+            targets[i] = out->pixels + (size_t)(y + i - first_row) * row_bytes;
+        JDIMENSION got = jpeg_read_scanlines(jpeg, direct ? targets : rows, want);
+        for (JDIMENSION i = 0; !direct && i < got; i++)
             if (y + i >= first_row)
                 finish_row(jpeg, rows[i], skip, out->pixels + (size_t)(y + i - first_row) * row_bytes, channels, count);
     }

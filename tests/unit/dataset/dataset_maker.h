@@ -31,16 +31,16 @@ static inline void remove_root(void)
 
 static inline const char *below(const char *name)
 {
-    static char paths[8][512];
+    static char paths[8][1024];
     static int next;
     char *path = paths[next++ % 8];
-    snprintf(path, 512, "%s/%s", test_root, name);
+    snprintf(path, 1024, "%s/%s", test_root, name);
     return path;
 }
 
 static inline void write_file(const char *path, const void *bytes, size_t size)
 {
-    char dir[512];
+    char dir[1024];
     ASSERT_OK(path_dir(dir, sizeof dir, path));
     ASSERT_OK(file_make_dirs(dir));
     FILE *file = fopen(path, "wb");

@@ -1,6 +1,9 @@
 /* Opening and reading: split parts, records, and every kind of damage with its message. */
 #include "dataset_maker.h"
 
+#include <pthread.h>
+#include <sys/resource.h>
+
 #include "base/philox.h"
 #include "dataset/split_spec.h"
 
@@ -183,8 +186,71 @@ static void damaged_payload(void)
     remove_root();
 }
 
+struct reads {
+    const struct dataset_split *split;
+    uint64_t seed;
+    int failed;
+};
+
+static void *read_many(void *context)
+{
+    struct reads *reads = context;
+    uint8_t *buffer = NULL;
+    size_t capacity = 0;
+    struct sample_record record;
+    for (uint64_t i = 0; i < 2000; i++) {
+        dataset_record(reads->split, (int64_t)draw_below(reads->seed, 3, i, 0, 250), &record);
+        reads->failed += dataset_read(reads->split, &record, &buffer, &capacity) != VT_OK;
+    }
+    free(buffer);
+    return NULL;
+}
+
+static int open_files(void)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    while (dir && readdir(dir))
+        count++;
+    if (dir)
+        closedir(dir);
+    return count;
+}
+
+/* 50 shards, 12 file descriptors for them (a quarter of the limit), 4 threads. */
+static void many_shards_few_files(void)
+{
+    enum { THREADS = 4, LIMIT = 48 };
+    struct dataset *dataset;
+    struct dataset_split *split;
+    struct rlimit old, low;
+    pthread_t threads[THREADS];
+    struct reads reads[THREADS];
+    ASSERT_OK(pack_run(&(struct pack_desc){.source = below("idx"), .dir = below("many"), .shard_samples = 5}, NULL));
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low = (struct rlimit){LIMIT, old.rlim_max};
+    CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_NOFILE, &low), 0);
+    int before = open_files();
+    ASSERT_OK(dataset_open(below("many"), &dataset));
+    ASSERT_OK(dataset_split_open(dataset, "train", &split));
+    for (int t = 0; t < THREADS; t++) {
+        reads[t] = (struct reads){split, (uint64_t)t, 0};
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[t], NULL, read_many, &reads[t]), 0);
+    }
+    for (int t = 0; t < THREADS; t++) {
+        pthread_join(threads[t], NULL);
+        CU_ASSERT_EQUAL(reads[t].failed, 0);
+    }
+    int now = open_files();
+    CU_ASSERT(now > before && now <= before + LIMIT / 4);
+    dataset_close(&dataset);
+    CU_ASSERT_EQUAL(open_files(), before);
+    setrlimit(RLIMIT_NOFILE, &old);
+}
+
 static const struct test_case cases[] = {
     {"a dataset", start},
+    {"many shards, few open files, four threads", many_shards_few_files},
     {"parts of splits", parts_of_splits},
     {"URIs", uris},
     {"missing and truncated files", missing_and_truncated_files},

@@ -1,6 +1,10 @@
 /* pack -> open -> read, from IDX and from image folders; the same bytes twice; val draws; what goes wrong. */
 #include "dataset_maker.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 static void pack(const struct pack_desc *desc, struct pack_report *report) { ASSERT_OK(pack_run(desc, report)); }
 
 static void idx_round_trip(void)
@@ -224,6 +228,66 @@ static int entries(const char *path)
     return count;
 }
 
+/* The disk fills up in the middle of a shard (a file size limit stands for it). */
+static void full_disk(void)
+{
+    struct rlimit old, low;
+    int before = entries(test_root);
+    signal(SIGXFSZ, SIG_IGN);
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &old), 0);
+    low = (struct rlimit){100000, old.rlim_max};
+    CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &low), 0);
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("idx"), .dir = below("full")}, NULL), VT_E_IO, "train-000000.tar");
+    setrlimit(RLIMIT_FSIZE, &old);
+    CU_ASSERT_EQUAL(entries(test_root), before);
+}
+
+/* kill -9 at any moment: DIR is absent or whole. */
+static void killed_at_any_moment(void)
+{
+    int whole = 0, absent = 0;
+    make_idx(below("large"), "train", 20000);
+    for (int n = 0; n < 24; n++) {
+        pid_t child = fork();
+        if (child == 0) {
+            if (!freopen("/dev/null", "w", stderr))
+                _exit(9);
+            _exit(pack_run(&(struct pack_desc){.source = below("large"), .dir = below("large.ds"), .shard_samples = 500}, NULL));
+        }
+        usleep((useconds_t)(n * n * 400));
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        if (file_exists(below("large.ds"))) {
+            struct dataset *dataset;
+            ASSERT_OK(dataset_open(below("large.ds"), &dataset));
+            dataset_close(&dataset);
+            whole++;
+            CU_ASSERT_EQUAL(rename(below("large.ds"), below("large.done")), 0);
+            char command[400];
+            snprintf(command, sizeof command, "rm -rf %s/large.done", test_root);
+            CU_ASSERT_EQUAL(system(command), 0);
+        } else {
+            absent++;
+        }
+    }
+    printf("(%d absent, %d whole) ", absent, whole);
+    CU_ASSERT(absent > 0);
+}
+
+/* What a killed pack left is removed by the next one; that of a living process is not. */
+static void leftovers_of_the_dead(void)
+{
+    char host[256] = "", dead[400], alive[400];
+    gethostname(host, sizeof host - 1);
+    snprintf(dead, sizeof dead, "idx2.packing.%s.999999999/shards/train-000000.tar", host);
+    write_file(below(dead), "x", 1);
+    snprintf(alive, sizeof alive, "idx2.packing.%s.%ld", host, (long)getppid());
+    write_file(below(alive), "x", 1);
+    pack(&(struct pack_desc){.source = below("idx"), .dir = below("idx2")}, NULL);
+    CU_ASSERT(!file_exists(below(dead)));
+    CU_ASSERT(file_exists(below(alive)));
+}
+
 static void bad_sources(void)
 {
     int before = entries(test_root);
@@ -258,6 +322,9 @@ static const struct test_case cases[] = {
     {"image folders with splits", image_folder_with_splits},
     {"val draws", val_draws},
     {"options", options},
+    {"a full disk", full_disk},
+    {"killed at any moment", killed_at_any_moment},
+    {"leftovers of a killed pack", leftovers_of_the_dead},
     {"bad sources leave nothing behind", bad_sources},
 };
 TEST_MAIN("pack", cases)
