@@ -246,15 +246,15 @@ static void full_disk(void)
 static void killed_at_any_moment(void)
 {
     int whole = 0, absent = 0;
-    make_idx(below("large"), "train", 20000);
-    for (int n = 0; n < 24; n++) {
+    make_idx(below("large"), "train", 5000);
+    for (int n = 0; n < 16; n++) {
         pid_t child = fork();
         if (child == 0) {
             if (!freopen("/dev/null", "w", stderr))
                 _exit(9);
             _exit(pack_run(&(struct pack_desc){.source = below("large"), .dir = below("large.ds"), .shard_samples = 500}, NULL));
         }
-        usleep((useconds_t)(n * n * 400));
+        usleep((useconds_t)(n * n * 1500));
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
         if (file_exists(below("large.ds"))) {
