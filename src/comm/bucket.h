@@ -15,14 +15,14 @@ struct bucket {
     int64_t begin, end; /* elements; a bucket starts at a row's offset */
 };
 
-/* Pure: cut the table into buckets of about `bytes` (fp32 bytes) from the end, at row borders; the last one (start of the buffer, the exposed one) is
- * kept at most half as large. Writes at most `capacity`; returns the count. */
+/* Pure: cut the table into buckets of at least `bytes` (fp32 bytes) from the end, at row borders; the last one (start of the
+ * buffer, the exposed one) is kept at most half as large, or one row. Writes at most `capacity`; returns the whole count. */
 int bucket_plan(const struct param_table *table, int64_t bytes, struct bucket *buckets, int capacity);
 
 struct bucket_stats {
-    double comm_ms;      /* time inside all-reduce calls, this step */
-    double exposed_ms;   /* time bucket_finish waited */
-    int64_t bytes;
+    double comm_ms;        /* time inside all-reduce calls, this step */
+    double exposed_ms;     /* time the step waited for sums after its last gradient was final */
+    int64_t bytes;         /* of gradients, in fp32 */
     double early_fraction; /* of bytes enqueued before backward ended */
 };
 
@@ -33,7 +33,7 @@ struct bucket_desc {
     enum dtype wire; /* F32 or BF16 */
     float *grads;    /* device, flat; borrowed. Not host memory: staged through pinned host buffers */
 };
-/* Collective (duplicates the communicator, starts the thread). With one rank everything below is a no-op. */
+/* Collective (duplicates the communicator, starts the thread; a failure is agreed on). With one rank everything below is a no-op. */
 VT_MUST_CHECK vt_status bucket_open(const struct bucket_desc *desc, struct comm *comm, struct backend *be,
                                     struct bucket_set **out);
 void bucket_close(struct bucket_set **set);

@@ -156,8 +156,10 @@ vt_status bucket_open(const struct bucket_desc *desc, struct comm *comm, struct 
     pthread_cond_init(&set->changed, NULL);
     if (comm->size > 1) {
         VT_TRY_OUT(comm->duplicate(comm, &set->comm));
-        VT_TRY_OUT(open_buffers(set));
-        VT_TRY_OUT(start_thread(set));
+        status = open_buffers(set);
+        if (status == VT_OK)
+            status = start_thread(set);
+        VT_TRY_OUT(comm_agree(comm, status));
     }
     *out = set;
     set = NULL;
