@@ -58,7 +58,7 @@ static vt_status load_index(const struct dataset *dataset, const struct manifest
     char name[PATH_BYTES], path[PATH_BYTES], tar_path[PATH_BYTES], *bytes = NULL;
     size_t size = 0;
     int64_t tar_bytes = 0;
-    VT_TRY(manifest_shard_path(split->path_template, shard, name, sizeof name));
+    VT_TRY(manifest_split_path(split, shard, name, sizeof name));
     VT_TRY(path_join(tar_path, sizeof tar_path, dataset->dir, name));
     VT_TRY(manifest_shard_path(split->index_template, shard, name, sizeof name));
     VT_TRY(path_join(path, sizeof path, dataset->dir, name));
@@ -130,7 +130,7 @@ static vt_status load_split(const struct dataset *dataset, const struct manifest
     data->rows = malloc((size_t)split->samples * sizeof *data->rows);
     if (!data->first || !data->rows)
         return VT_FAIL(VT_E_MEMORY, "%s: no memory for the index of %lld samples", dataset->dir, (long long)split->samples);
-    VT_TRY(shard_files_new(dataset->dir, split->path_template, split->shard_count, &data->files));
+    VT_TRY(shard_files_new(dataset->dir, split, &data->files));
     for (int s = 0; s < split->shard_count; s++) {
         struct shard_index index;
         VT_TRY(load_index(dataset, split, s, &index));

@@ -86,7 +86,7 @@ static struct json *split_json(const struct manifest_split *split)
     for (int i = 0; i < split->shard_count; i++) {
         struct json *shard = json_new_object();
         char path[PATH_BYTES];
-        if (manifest_shard_path(split->path_template, i, path, sizeof path) == VT_OK)
+        if (manifest_split_path(split, i, path, sizeof path) == VT_OK)
             json_set_string(shard, "path", path);
         json_set_int(shard, "samples", split->shards[i].samples);
         json_set_int(shard, "bytes", split->shards[i].bytes);

@@ -26,6 +26,13 @@ vt_status manifest_shard_path(const char *path_template, int64_t shard, char *ou
     return VT_OK;
 }
 
+vt_status manifest_split_path(const struct manifest_split *split, int64_t shard, char *out, size_t bytes)
+{
+    if (!split->paths)
+        return manifest_shard_path(split->path_template, shard, out, bytes);
+    return path_join(out, bytes, "", split->paths[shard]);
+}
+
 uint64_t manifest_fingerprint(const struct manifest_shard *shards, int count)
 {
     uint64_t hash = 0;
@@ -81,10 +88,13 @@ static vt_status read_shards(const Vitrail__Split *m, const char *name, struct m
         t->n_index_xxh3 != t->count)
         return VT_FAIL(VT_E_FORMAT, "%s: split %s: shard columns do not all have %llu entries", name, m->name,
                        (unsigned long long)t->count);
-    if (t->n_paths)
-        return VT_FAIL(VT_E_UNSUPPORTED, "%s: split %s: shards listed by path, this version reads a template", name, m->name);
+    if (t->n_paths && t->n_paths != t->count)
+        return VT_FAIL(VT_E_FORMAT, "%s: split %s: %zu shard paths, expected %llu", name, m->name, t->n_paths,
+                       (unsigned long long)t->count);
     char path[64 + 1024];
-    VT_TRY(manifest_shard_path(t->path_template, 0, path, sizeof path));
+    split->paths = t->n_paths ? t->paths : NULL;
+    if (!split->paths)
+        VT_TRY(manifest_shard_path(t->path_template, 0, path, sizeof path));
     VT_TRY(manifest_shard_path(t->index_path_template, 0, path, sizeof path));
     split->path_template = t->path_template;
     split->index_template = t->index_path_template;

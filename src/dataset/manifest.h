@@ -45,6 +45,7 @@ struct manifest_split {
     int shard_count;
     struct manifest_shard *shards;
     const char *path_template, *index_template; /* %0Nd = the shard number */
+    char **paths;         /* [shard_count] instead of path_template, for shards that are not ours; else NULL */
     uint32_t block_samples, shard_samples;
     struct manifest_stats stats;
     bool preshuffled;
@@ -84,6 +85,8 @@ VT_MUST_CHECK vt_status manifest_set_bad(const char *dir, const char *split, con
 
 /* "shards/train-000003.tar" of a template; VT_E_FORMAT when it has no %0Nd. */
 VT_MUST_CHECK vt_status manifest_shard_path(const char *path_template, int64_t shard, char *out, size_t bytes);
+/* Path of a shard, relative to the dataset's folder or absolute, from its template or the list. */
+VT_MUST_CHECK vt_status manifest_split_path(const struct manifest_split *split, int64_t shard, char *out, size_t bytes);
 /* xxh3 over the (shard, index) hashes in order. */
 uint64_t manifest_fingerprint(const struct manifest_shard *shards, int count);
 

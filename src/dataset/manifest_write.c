@@ -155,7 +155,9 @@ static void fill_table(struct split_message *s, const struct manifest_split *spl
         s->samples[i] = (uint32_t)split->shards[i].samples;
     }
     s->table.count = s->table.n_bytes = s->table.n_samples = s->table.n_xxh3 = s->table.n_index_bytes = s->table.n_index_xxh3 = n;
-    s->table.path_template = (char *)split->path_template;
+    s->table.path_template = split->paths ? "" : (char *)split->path_template;
+    s->table.paths = split->paths;
+    s->table.n_paths = split->paths ? n : 0;
     s->table.index_path_template = (char *)split->index_template;
     s->table.bytes = s->bytes;
     s->table.samples = s->samples;

@@ -22,7 +22,7 @@ enum { PATH_BYTES = 4096, DEFAULT_SHARD_SAMPLES = 2048, MAX_SHARD_SAMPLES = 1 <<
 static const struct {
     const char *name;
     vt_status (*open)(const struct pack_desc *, struct pack_source *);
-} KINDS[] = {{"idx", pack_idx_open}, {"imagefolder", pack_imagefolder_open}};
+} KINDS[] = {{"idx", pack_idx_open}, {"imagefolder", pack_imagefolder_open}, {"webdataset", pack_webdataset_open}};
 
 static const char *guess_kind(const char *source)
 {
@@ -31,6 +31,8 @@ static const char *guess_kind(const char *source)
     for (struct dirent *entry; dir && (entry = readdir(dir));)
         if (strstr(entry->d_name, "-idx3-ubyte") || strstr(entry->d_name, ".idx3-ubyte"))
             kind = "idx";
+        else if (strlen(entry->d_name) > 4 && strcmp(entry->d_name + strlen(entry->d_name) - 4, ".tar") == 0)
+            kind = "webdataset";
     if (dir)
         closedir(dir);
     return kind;
@@ -47,7 +49,7 @@ static vt_status open_source(const struct pack_desc *desc, struct pack_source *s
             VT_TRY(pack_override_classes(desc->classes, source));
             return pack_draw_val(desc->val, desc->seed, source);
         }
-    return VT_FAIL(VT_E_USAGE, "from \"%s\": expected idx or imagefolder", kind);
+    return VT_FAIL(VT_E_USAGE, "from \"%s\": expected idx, imagefolder or webdataset", kind);
 }
 
 /* A folder that is missing or empty may become the dataset. */
@@ -165,7 +167,8 @@ static vt_status build(struct pack_write *write, const char *name, struct pack_r
         if (source->splits[i].count == 0)
             continue;
         struct manifest_split *split = &splits[count];
-        VT_TRY_OUT(pack_write_split(write, &source->splits[i], split));
+        VT_TRY_OUT(source->splits[i].tars ? pack_index_split(write, &source->splits[i], split)
+                                          : pack_write_split(write, &source->splits[i], split));
         log_split(split);
         snprintf(report->split[count].name, sizeof report->split[count].name, "%s", split->name);
         report->split[count].samples = split->samples;
@@ -214,7 +217,7 @@ static void report_source(const struct pack_source *source, struct pack_report *
         const struct pack_items *items = &source->splits[i];
         char bytes[32];
         int64_t total = 0;
-        for (int64_t j = 0; j < items->count; j++)
+        for (int64_t j = 0; j < items->count && items->items; j++)
             total += source->bytes(source, items->items[j].item);
         snprintf(report->split[i].name, sizeof report->split[i].name, "%s", items->name);
         report->split[i].samples = items->count;

@@ -1,4 +1,5 @@
-/* Make a dataset folder from a source: original image bytes into tar shards, indexes, a manifest with statistics. The
+/* Make a dataset folder from a source: original image bytes into tar shards, indexes, a manifest with statistics (of
+ * WebDataset tars, indexes and manifest only: the tars stay where they are and are named by absolute path). The
  * same source, options and seed give the same bytes. The folder appears under its name only when it is complete. */
 #ifndef VT_DATASET_PACK_H
 #define VT_DATASET_PACK_H
@@ -12,7 +13,7 @@ enum { PACK_MAX_SPLITS = 4 };
 
 struct pack_desc {
     const char *source, *dir;
-    const char *from;    /* "idx", "imagefolder"; NULL = by what the source looks like */
+    const char *from;    /* "idx", "imagefolder", "webdataset"; NULL = by what the source looks like */
     const char *name;    /* of the dataset; NULL = last part of dir */
     const char *val;     /* draw a val split from train: "10%", "10%:stratified", "5000", "50/class"; NULL = none */
     const char *classes; /* class names: a file with one per line, or "a,b,c"; NULL = the source's own */

@@ -16,8 +16,12 @@ void pack_source_close(struct pack_source *source)
     for (int i = 0; i < source->class_count; i++)
         free(source->class_names[i]);
     free(source->class_names);
-    for (int i = 0; i < source->split_count; i++)
+    for (int i = 0; i < source->split_count; i++) {
         free(source->splits[i].items);
+        for (int t = 0; t < source->splits[i].tar_count; t++)
+            free(source->splits[i].tars[t]);
+        free(source->splits[i].tars);
+    }
     memset(source, 0, sizeof *source);
 }
 

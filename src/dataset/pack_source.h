@@ -17,6 +17,8 @@ struct pack_items {
     char name[32];
     struct pack_item *items;
     int64_t count, capacity;
+    char **tars; /* or: whole tars to be indexed where they are; `count` samples in all */
+    int tar_count;
 };
 
 struct pack_source {
@@ -37,6 +39,7 @@ struct pack_source {
 };
 
 VT_MUST_CHECK vt_status pack_idx_open(const struct pack_desc *desc, struct pack_source *source);
+VT_MUST_CHECK vt_status pack_webdataset_open(const struct pack_desc *desc, struct pack_source *source);
 VT_MUST_CHECK vt_status pack_imagefolder_open(const struct pack_desc *desc, struct pack_source *source);
 /* Accepts NULL fields; leaves it zeroed. */
 void pack_source_close(struct pack_source *source);

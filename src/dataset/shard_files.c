@@ -23,15 +23,16 @@ struct shard_file {
 struct shard_files {
     pthread_mutex_t lock;
     char *dir;
-    const char *path_template; /* borrowed */
+    const struct manifest_split *split; /* borrowed */
     int count, open, limit;
     uint64_t clock;
     struct shard_file files[];
 };
 
-vt_status shard_files_new(const char *dir, const char *path_template, int count, struct shard_files **out)
+vt_status shard_files_new(const char *dir, const struct manifest_split *split, struct shard_files **out)
 {
     *out = NULL;
+    int count = split->shard_count;
     struct shard_files *files = calloc(1, sizeof *files + (size_t)count * sizeof *files->files);
     if (!files || !(files->dir = strdup(dir))) {
         free(files);
@@ -42,7 +43,7 @@ vt_status shard_files_new(const char *dir, const char *path_template, int count,
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 < MOST_OPEN)
         files->limit = (int)(limit.rlim_cur / 4);
     pthread_mutex_init(&files->lock, NULL);
-    files->path_template = path_template;
+    files->split = split;
     files->count = count;
     for (int i = 0; i < count; i++)
         files->files[i].fd = -1;
@@ -66,7 +67,7 @@ void shard_files_free(struct shard_files **files)
 vt_status shard_files_path(const struct shard_files *files, int shard, char *out, size_t bytes)
 {
     char name[PATH_BYTES];
-    VT_TRY(manifest_shard_path(files->path_template, shard, name, sizeof name));
+    VT_TRY(manifest_split_path(files->split, shard, name, sizeof name));
     return path_join(out, bytes, files->dir, name);
 }
 

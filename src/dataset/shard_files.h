@@ -8,10 +8,11 @@
 
 #include "base/status.h"
 
+struct manifest_split;
 struct shard_files;
 
-/* `path_template` is borrowed; shard paths are dir/template. */
-VT_MUST_CHECK vt_status shard_files_new(const char *dir, const char *path_template, int count, struct shard_files **out);
+/* `split` is borrowed; its relative shard paths are below dir. */
+VT_MUST_CHECK vt_status shard_files_new(const char *dir, const struct manifest_split *split, struct shard_files **out);
 void shard_files_free(struct shard_files **files);
 /* `size` bytes at `offset` of a shard. VT_E_IO names the shard, also when it ends early. */
 VT_MUST_CHECK vt_status shard_files_read(struct shard_files *files, int shard, int64_t offset, void *bytes, size_t size);

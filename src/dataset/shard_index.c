@@ -42,7 +42,8 @@ vt_status shard_index_append(struct shard_index *index, const struct shard_row *
     char *keys = realloc(index->keys, index->keys_bytes + key_bytes + 1);
     if (!keys)
         return VT_FAIL(VT_E_MEMORY, "no memory for an index of %zu samples", i + 1);
-    memcpy(keys + index->keys_bytes, row->key, key_bytes);
+    for (size_t c = 0; c < key_bytes; c++)
+        keys[index->keys_bytes + c] = row->key[c] == '\n' ? '?' : row->key[c];
     keys[index->keys_bytes + key_bytes] = '\n';
     index->keys = keys;
     index->keys_bytes += key_bytes + 1;

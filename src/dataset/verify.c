@@ -96,31 +96,40 @@ static vt_status check_sample(struct verify *v, const struct job *job, const str
     return VT_OK;
 }
 
-/* Names, offsets and labels of the tar's members against the index. */
-static vt_status check_members(struct tar_reader *reader, const struct shard_index *index)
+/* Does the .cls member that follows sample i hold its label? Only ours are known to follow. */
+static vt_status check_label(struct tar_reader *reader, const struct shard_index *index, size_t i, size_t label)
 {
     struct tar_member member;
+    char text[16], expected[16];
     bool found;
+    int length = snprintf(expected, sizeof expected, "%u", index->labels[label]);
+    VT_TRY(tar_next(reader, &member, &found));
+    if (!found || member.bytes != length || pread(reader->fd, text, (size_t)length, member.offset) != length ||
+        memcmp(text, expected, (size_t)length) != 0)
+        return VT_FAIL(VT_E_FORMAT, "%s: sample %zu: its .cls member does not hold the index's label %s", reader->name, i,
+                       expected);
+    return VT_OK;
+}
+
+/* The samples of the index are members of the tar, in its order. In `foreign` tars others may stand between them. */
+static vt_status check_members(struct tar_reader *reader, const struct shard_index *index, bool foreign)
+{
+    struct tar_member member;
     size_t label = 0;
     for (size_t i = 0; i < index->samples; i++) {
-        VT_TRY(tar_next(reader, &member, &found));
+        size_t labels = index->label_count ? index->label_count[i] : 1;
+        bool found;
+        do
+            VT_TRY(tar_next(reader, &member, &found));
+        while (foreign && found && (uint64_t)member.offset < index->offset[i]);
         if (!found || (uint64_t)member.offset != index->offset[i] || (uint64_t)member.bytes != index->bytes[i])
             return VT_FAIL(VT_E_FORMAT, "%s: sample %zu: the index says %u bytes at offset %llu, the tar has %s of %lld at %lld",
                            reader->name, i, index->bytes[i], (unsigned long long)index->offset[i],
                            found ? member.name : "nothing", found ? (long long)member.bytes : 0LL,
                            found ? (long long)member.offset : 0LL);
-        size_t labels = index->label_count ? index->label_count[i] : 1;
-        if (labels != 1) {
-            label += labels;
-            continue;
-        }
-        char text[16], expected[16];
-        int length = snprintf(expected, sizeof expected, "%u", index->labels[label++]);
-        VT_TRY(tar_next(reader, &member, &found));
-        if (!found || member.bytes != length || pread(reader->fd, text, (size_t)length, member.offset) != length ||
-            memcmp(text, expected, (size_t)length) != 0)
-            return VT_FAIL(VT_E_FORMAT, "%s: sample %zu: its .cls member does not hold the index's label %s", reader->name, i,
-                           expected);
+        if (!foreign && labels == 1)
+            VT_TRY(check_label(reader, index, i, label));
+        label += labels;
     }
     return VT_OK;
 }
@@ -165,7 +174,7 @@ static vt_status check_shard_file(const struct verify *v, const struct job *job,
     const struct manifest_split *split = &v->manifest.splits[job->split];
     char name[PATH_BYTES], path[PATH_BYTES];
     struct tar_reader reader;
-    VT_TRY(manifest_shard_path(split->path_template, job->shard, name, sizeof name));
+    VT_TRY(manifest_split_path(split, job->shard, name, sizeof name));
     VT_TRY(path_join(path, sizeof path, dataset_dir(v->dataset), name));
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -174,7 +183,7 @@ static vt_status check_shard_file(const struct verify *v, const struct job *job,
     if (status == VT_OK)
         status = tar_reader_init_file(&reader, path, fd);
     if (status == VT_OK)
-        status = check_members(&reader, index);
+        status = check_members(&reader, index, split->paths != NULL);
     close(fd);
     return status;
 }

@@ -5,6 +5,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "dataset/verify.h"
+
 static void pack(const struct pack_desc *desc, struct pack_report *report) { ASSERT_OK(pack_run(desc, report)); }
 
 static void idx_round_trip(void)
@@ -228,6 +230,53 @@ static int entries(const char *path)
     return count;
 }
 
+/* Tars of others, indexed in place: ours taken as foreign, and one in another order with members nobody knows. */
+static void webdataset_in_place(void)
+{
+    struct pack_report report;
+    struct dataset *ours, *theirs;
+    struct dataset_split *a, *b;
+    struct sample_record x, y;
+    uint8_t *buffer = NULL;
+    size_t capacity = 0;
+    pack(&(struct pack_desc){.source = below("tree.ds/shards"), .dir = below("wds"), .from = "webdataset", .classes = "ant,bee,crab"}, &report);
+    CU_ASSERT(report.splits == 2 && report.classes == 3 && report.split[0].samples == 34 && report.split[1].samples == 9);
+    ASSERT_OK(dataset_open(below("tree.ds"), &ours));
+    ASSERT_OK(dataset_open(below("wds"), &theirs));
+    ASSERT_OK(dataset_split_open(ours, "train", &a));
+    ASSERT_OK(dataset_split_open(theirs, "train", &b));
+    for (int id = 0; id < 34; id++) {
+        dataset_record(a, id, &x);
+        dataset_record(b, id, &y);
+        CU_ASSERT(x.offset == y.offset && x.bytes == y.bytes && x.crc32c == y.crc32c && x.labels[0] == y.labels[0]);
+        CU_ASSERT(x.width == y.width && x.height == y.height && x.codec == y.codec && x.flags == y.flags);
+        ASSERT_OK(dataset_read(b, &y, &buffer, &capacity));
+    }
+    free(buffer);
+    CU_ASSERT_STRING_EQUAL(dataset_class_name(theirs, 2), "crab");
+    dataset_close(&ours);
+    dataset_close(&theirs);
+    struct verify_report verified;
+    ASSERT_OK(verify_run(&(struct verify_desc){.dir = below("wds")}, &verified));
+    CU_ASSERT(verified.samples == 43 && verified.bad == 0 && verified.bad_shards == 0);
+
+    char command[1500];
+    snprintf(command, sizeof command,
+             "cd %s && mkdir -p f/a f2 && cp tree/val/ant/000.jpg f/a/x.jpg && cp tree/val/bee/001.png f/a/y.PNG && printf '1\n' > f/a/x.cls && "
+             "printf 0 > f/a/y.cls && echo {} > f/a/x.json && tar cf f2/train.tar -C f a/x.cls a/x.json a/x.jpg a/y.PNG a/y.cls && "
+             "mkdir f3 && tar cf f3/train.tar -C f a/x.jpg", test_root);
+    CU_ASSERT_EQUAL_FATAL(system(command), 0);
+    pack(&(struct pack_desc){.source = below("f2"), .dir = below("f2.ds")}, &report);
+    CU_ASSERT(report.split[0].samples == 2 && report.classes == 2);
+    ASSERT_OK(verify_run(&(struct verify_desc){.dir = below("f2.ds")}, &verified));
+    CU_ASSERT(verified.samples == 2 && verified.bad == 0 && verified.bad_shards == 0);
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("f3"), .dir = below("y")}, NULL), VT_E_FORMAT, "a/x has an image but no .cls");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("f2"), .dir = below("y"), .val = "10%"}, NULL), VT_E_USAGE, "stay as they are");
+    CU_ASSERT_EQUAL(truncate(below("f2/train.tar"), 3000), 0);
+    ASSERT_FAILS(dataset_open(below("f2.ds"), &theirs), VT_E_FORMAT, "f2/train.tar: the shard has 3000 bytes, expected");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("f2"), .dir = below("y")}, NULL), VT_E_FORMAT, "train.tar: offset ");
+}
+
 /* The disk fills up in the middle of a shard (a file size limit stands for it). */
 static void full_disk(void)
 {
@@ -322,6 +371,7 @@ static const struct test_case cases[] = {
     {"image folders with splits", image_folder_with_splits},
     {"val draws", val_draws},
     {"options", options},
+    {"WebDataset tars in place", webdataset_in_place},
     {"a full disk", full_disk},
     {"killed at any moment", killed_at_any_moment},
     {"leftovers of a killed pack", leftovers_of_the_dead},
