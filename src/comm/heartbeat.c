@@ -30,7 +30,7 @@ struct beat { /* on the wire: all ranks run the same binary on the same kind of 
     int32_t stage;
     int64_t step;
     double stage_s, stalled_s;
-    uint8_t waiting, overdue, left, zero[5];
+    uint8_t waiting, overdue, left, ending, zero[4];
     char thread[24];
 };
 
@@ -132,7 +132,7 @@ void heartbeat_send(struct heartbeat *heartbeat, const struct rank_report *own)
 {
     struct beat beat = {.key = heartbeat->key, .rank = heartbeat->rank, .stage = (int32_t)own->stage, .step = own->step,
                         .stage_s = own->stage_s, .stalled_s = own->stalled_s, .waiting = own->waiting,
-                        .overdue = own->overdue, .left = own->left};
+                        .overdue = own->overdue, .left = own->left, .ending = own->ending};
     memcpy(beat.thread, own->thread, sizeof beat.thread);
     int last = heartbeat->rank < HEARTBEAT_HUBS ? heartbeat->size : HEARTBEAT_HUBS;
     for (int r = 0; r < last && r < heartbeat->size; r++)
@@ -148,6 +148,7 @@ static void take_in(const struct heartbeat *heartbeat, const struct beat *beat, 
     struct rank_report *report = &reports[beat->rank];
     report->heard = true;
     report->left = beat->left;
+    report->ending = beat->ending;
     report->waiting = beat->waiting;
     report->overdue = beat->overdue;
     report->step = beat->step;

@@ -12,6 +12,7 @@ struct rank_report {      /* what one rank said last, and when */
     char host[64];
     bool heard;           /* at least once */
     bool left;            /* it has said goodbye */
+    bool ending;          /* it has judged and takes the job down */
     bool waiting;         /* its main thread waits for other ranks */
     bool overdue;         /* no progress for longer than it allows itself */
     double silent_s;      /* since it was heard; 0 for the own rank */

@@ -17,6 +17,7 @@
 
 #define SILENCE_MAX_S 15.0
 #define BEAT_MAX_S 0.5
+#define ENDING_GRACE_S 10.0
 enum { TICK_MS = 50 };
 
 struct watchdog {
@@ -70,7 +71,26 @@ static void warn_once(struct watchdog *watchdog, int64_t now_ns)
     log_warn("watchdog: host %s: no progress for %.0f s: %s", own->host, own->stalled_s, threads);
 }
 
-/* The verdict must stand for the grace time: rank 0's is shortest, so that one rank speaks for all. */
+/* The last word to the others: some of it will arrive. */
+static void send_farewell(struct watchdog *watchdog, bool ending)
+{
+    struct rank_report *own = &watchdog->reports[watchdog->comm->rank];
+    own->left = true;
+    own->ending = ending;
+    for (int i = 0; watchdog->heartbeat && i < 3; i++)
+        heartbeat_send(watchdog->heartbeat, own);
+}
+
+/* Rank 0's grace is shortest, so that one rank speaks for all. When another rank has judged, its abort gets time to arrive. */
+static double grace_s(const struct watchdog *watchdog)
+{
+    for (int r = 0; r < watchdog->comm->size; r++)
+        if (watchdog->reports[r].ending)
+            return watchdog->grace_s + ENDING_GRACE_S;
+    return watchdog->grace_s;
+}
+
+/* The verdict must stand for the grace time. */
 static void judge(struct watchdog *watchdog, int64_t now_ns)
 {
     char text[VT_MESSAGE_BYTES];
@@ -81,8 +101,10 @@ static void judge(struct watchdog *watchdog, int64_t now_ns)
     }
     if (!watchdog->stuck_since_ns)
         watchdog->stuck_since_ns = now_ns;
-    if (seconds_since(watchdog->stuck_since_ns, now_ns) >= watchdog->grace_s && !atomic_load(&watchdog->quit))
-        world_abort(watchdog->comm, status_exit_code(VT_E_COMM), text);
+    if (seconds_since(watchdog->stuck_since_ns, now_ns) < grace_s(watchdog) || atomic_load(&watchdog->quit))
+        return;
+    send_farewell(watchdog, true);
+    world_abort(watchdog->comm, status_exit_code(VT_E_COMM), text);
 }
 
 /* This process itself was stopped for a while (a debugger, a paused machine): nobody is to blame for that time. */
@@ -179,12 +201,7 @@ void watchdog_stop(struct watchdog **watchdog_pointer)
     atomic_store(&watchdog->quit, true);
     if (watchdog->thread_runs)
         pthread_join(watchdog->thread, NULL);
-    if (watchdog->heartbeat) {
-        struct rank_report *own = &watchdog->reports[watchdog->comm->rank];
-        own->left = true;
-        for (int i = 0; i < 3; i++) /* some of it will arrive */
-            heartbeat_send(watchdog->heartbeat, own);
-    }
+    send_farewell(watchdog, false);
     heartbeat_close(&watchdog->heartbeat);
     free(watchdog->reports);
     free(watchdog->heard_ns);
