@@ -70,8 +70,9 @@ static vt_status load_index(const struct dataset *dataset, const struct manifest
     uint64_t hash = XXH3_64bits(bytes, size);
     vt_status status = VT_OK;
     if ((int64_t)size != expected->index_bytes || hash != expected->index_xxh3)
-        status = VT_FAIL(VT_E_FORMAT, "%s: damaged index: %zu bytes with xxh3 %016llx, expected %lld with %016llx", path, size,
-                         (unsigned long long)hash, (long long)expected->index_bytes, (unsigned long long)expected->index_xxh3);
+        status = VT_FAIL(VT_E_FORMAT, "%s: damaged index: %zu bytes with xxh3 %016llx, expected %lld with %016llx",
+                         path, size, (unsigned long long)hash, (long long)expected->index_bytes,
+                         (unsigned long long)expected->index_xxh3);
     if (status == VT_OK)
         status = shard_index_parse((uint8_t *)bytes, size, (uint32_t)dataset->manifest.class_count, path, index);
     free(bytes);
@@ -79,7 +80,8 @@ static vt_status load_index(const struct dataset *dataset, const struct manifest
     if ((int64_t)index->samples != expected->samples || index->shard_bytes != expected->bytes ||
         index->shard_xxh3 != expected->xxh3) {
         shard_index_free(index);
-        return VT_FAIL(VT_E_FORMAT, "%s: the index is of another shard than %s (samples, bytes or xxh3 differ)", path, tar_path);
+        return VT_FAIL(VT_E_FORMAT, "%s: the index is of another shard than %s (samples, bytes or xxh3 differ)", path,
+                       tar_path);
     }
     return VT_OK;
 }
@@ -117,9 +119,13 @@ static vt_status append_labels(struct split_data *data, const struct shard_index
 static void append_rows(struct split_data *data, const struct shard_index *index, int64_t first)
 {
     for (size_t i = 0; i < index->samples; i++)
-        data->rows[(size_t)first + i] = (struct row){.offset = index->offset[i], .bytes = index->bytes[i],
-            .crc32c = index->crc32c[i], .width = (uint16_t)index->width[i], .height = (uint16_t)index->height[i],
-            .codec = (uint8_t)index->codec[i], .flags = (uint8_t)index->flags[i]};
+        data->rows[(size_t)first + i] = (struct row){.offset = index->offset[i],
+                                                     .bytes = index->bytes[i],
+                                                     .crc32c = index->crc32c[i],
+                                                     .width = (uint16_t)index->width[i],
+                                                     .height = (uint16_t)index->height[i],
+                                                     .codec = (uint8_t)index->codec[i],
+                                                     .flags = (uint8_t)index->flags[i]};
 }
 
 static vt_status load_split(const struct dataset *dataset, const struct manifest_split *split, struct split_data *data)
@@ -129,7 +135,8 @@ static vt_status load_split(const struct dataset *dataset, const struct manifest
     data->first = calloc(shards + 1, sizeof *data->first);
     data->rows = malloc((size_t)split->samples * sizeof *data->rows);
     if (!data->first || !data->rows)
-        return VT_FAIL(VT_E_MEMORY, "%s: no memory for the index of %lld samples", dataset->dir, (long long)split->samples);
+        return VT_FAIL(VT_E_MEMORY, "%s: no memory for the index of %lld samples", dataset->dir,
+                       (long long)split->samples);
     VT_TRY(shard_files_new(dataset->dir, split, &data->files));
     for (int s = 0; s < split->shard_count; s++) {
         struct shard_index index;
@@ -206,9 +213,18 @@ void dataset_close(struct dataset **dataset)
     *dataset = NULL;
 }
 
-const char *dataset_dir(const struct dataset *dataset) { return dataset->dir; }
-const char *dataset_name(const struct dataset *dataset) { return dataset->manifest.name; }
-int dataset_class_count(const struct dataset *dataset) { return dataset->manifest.class_count; }
+const char *dataset_dir(const struct dataset *dataset)
+{
+    return dataset->dir;
+}
+const char *dataset_name(const struct dataset *dataset)
+{
+    return dataset->manifest.name;
+}
+int dataset_class_count(const struct dataset *dataset)
+{
+    return dataset->manifest.class_count;
+}
 
 const char *dataset_class_name(const struct dataset *dataset, int class_id)
 {
@@ -222,14 +238,23 @@ const char *dataset_class_wnid(const struct dataset *dataset, int class_id)
     return dataset->manifest.classes[class_id].wnid;
 }
 
-int dataset_split_count(const struct dataset *dataset) { return dataset->manifest.split_count; }
+int dataset_split_count(const struct dataset *dataset)
+{
+    return dataset->manifest.split_count;
+}
 
 static void describe(const struct manifest_split *split, struct dataset_split_info *info)
 {
     const struct manifest_stats *stats = &split->stats;
-    *info = (struct dataset_split_info){.name = split->name, .samples = split->samples, .shards = split->shard_count,
-        .bytes = split->bytes, .fingerprint = split->fingerprint, .has_stats = stats->known && stats->pixels > 0,
-        .channels = stats->known ? stats->channels : 3, .width = stats->common_width, .height = stats->common_height};
+    *info = (struct dataset_split_info){.name = split->name,
+                                        .samples = split->samples,
+                                        .shards = split->shard_count,
+                                        .bytes = split->bytes,
+                                        .fingerprint = split->fingerprint,
+                                        .has_stats = stats->known && stats->pixels > 0,
+                                        .channels = stats->known ? stats->channels : 3,
+                                        .width = stats->common_width,
+                                        .height = stats->common_height};
     for (int c = 0; c < 3; c++) {
         int from = info->channels == 1 ? 0 : c;
         info->mean[c] = (float)stats->mean[from];
@@ -313,10 +338,18 @@ void dataset_record(const struct dataset_split *split, int64_t id, struct sample
     int64_t sample = split->first + id;
     const struct row *row = &data->rows[sample];
     int64_t label = data->label_start ? data->label_start[sample] : sample;
-    *record = (struct sample_record){.id = id, .shard = shard_of(data, sample), .offset = (int64_t)row->offset,
-        .bytes = row->bytes, .width = row->width, .height = row->height, .codec = (enum codec)row->codec, .flags = row->flags,
-        .crc32c = row->crc32c, .label_count = data->label_start ? (int)(data->label_start[sample + 1] - label) : 1,
-        .labels = data->labels + label};
+    *record =
+        (struct sample_record){.id = id,
+                               .shard = shard_of(data, sample),
+                               .offset = (int64_t)row->offset,
+                               .bytes = row->bytes,
+                               .width = row->width,
+                               .height = row->height,
+                               .codec = (enum codec)row->codec,
+                               .flags = row->flags,
+                               .crc32c = row->crc32c,
+                               .label_count = data->label_start ? (int)(data->label_start[sample + 1] - label) : 1,
+                               .labels = data->labels + label};
 }
 
 /* The member's name up to its extension, from the header block before the data. */
@@ -343,7 +376,8 @@ void dataset_where(const struct dataset_split *split, const struct sample_record
         snprintf(path, sizeof path, "shard %d", record->shard);
     member_key(split, record, key, sizeof key);
     snprintf(text, bytes, "%s, sample %lld (key %s), offset %lld", path,
-             (long long)(split->first + record->id - split->data->first[record->shard]), key, (long long)record->offset);
+             (long long)(split->first + record->id - split->data->first[record->shard]), key,
+             (long long)record->offset);
 }
 
 vt_status dataset_read(const struct dataset_split *split, const struct sample_record *record, uint8_t **buffer,

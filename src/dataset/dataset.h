@@ -14,7 +14,7 @@
 struct dataset; /* opaque */
 
 struct dataset_split_info {
-    const char *name;    /* borrowed from the dataset, as all strings here */
+    const char *name; /* borrowed from the dataset, as all strings here */
     int64_t samples;
     int shards;
     int64_t bytes;
@@ -27,15 +27,15 @@ struct dataset_split_info {
 
 /* What the index says of one sample; no I/O. */
 struct sample_record {
-    int64_t id;      /* within the split */
+    int64_t id; /* within the split */
     int shard;
-    int64_t offset;  /* of the image bytes in the shard's tar */
+    int64_t offset; /* of the image bytes in the shard's tar */
     int64_t bytes;
     int width, height;
     enum codec codec;
-    uint32_t flags;  /* SAMPLE_* */
+    uint32_t flags; /* SAMPLE_* */
     uint32_t crc32c;
-    int label_count; /* 0 = unlabelled */
+    int label_count;       /* 0 = unlabelled */
     const int32_t *labels; /* class ids; borrowed */
 };
 
@@ -59,7 +59,8 @@ int dataset_split_count(const struct dataset *dataset);
 void dataset_split_at(const struct dataset *dataset, int index, struct dataset_split_info *info);
 void dataset_split_describe(const struct dataset_split *split, struct dataset_split_info *info);
 /* "DIR#split[:10%]" -> DIR and spec (default_split when there is no '#'). Buffers of `bytes`. */
-VT_MUST_CHECK vt_status dataset_parse_uri(const char *uri, const char *default_split, char *dir, char *spec, size_t bytes);
+VT_MUST_CHECK vt_status dataset_parse_uri(const char *uri, const char *default_split, char *dir, char *spec,
+                                          size_t bytes);
 
 void dataset_record(const struct dataset_split *split, int64_t id, struct sample_record *record);
 /* Read the image bytes of a record into *buffer (grown with realloc, *capacity updated) and check the crc32c.

@@ -110,7 +110,8 @@ static struct json *split_json(const struct manifest_split *split)
 
 static struct json *manifest_json(const struct manifest *manifest, const char *damage)
 {
-    struct json *json = json_new_object(), *classes = json_new_array(), *splits = json_new_array(), *from = json_new_object();
+    struct json *json = json_new_object(), *classes = json_new_array(), *splits = json_new_array(),
+                *from = json_new_object();
     json_set_string(json, "kind", "dataset");
     json_set_string(json, "name", manifest->name);
     if (damage[0])
@@ -142,17 +143,19 @@ static void split_text(const struct manifest_split *split, FILE *out)
     const struct manifest_stats *s = &split->stats;
     char bytes[32];
     text_format_bytes((double)split->bytes, bytes, sizeof bytes);
-    fprintf(out, "split %s: %lld samples, %d shards, %s, %s, fingerprint %016llx\n", split->name, (long long)split->samples,
-            split->shard_count, bytes, split->preshuffled ? "shuffled" : "in source order", (unsigned long long)split->fingerprint);
+    fprintf(out, "split %s: %lld samples, %d shards, %s, %s, fingerprint %016llx\n", split->name,
+            (long long)split->samples, split->shard_count, bytes, split->preshuffled ? "shuffled" : "in source order",
+            (unsigned long long)split->fingerprint);
     if (s->known) {
         fprintf(out, "  %s, ", s->channels == 1 ? "grey" : "colour");
         if (s->common_width)
             fprintf(out, "all %d x %d", s->common_width, s->common_height);
         else
             fprintf(out, "up to %d x %d", s->max_width, s->max_height);
-        fprintf(out, ", %.0f bytes on average, %lld at most; %lld grey, %lld progressive, %lld CMYK, %lld rotated by EXIF\n",
-                s->mean_bytes, (long long)s->max_bytes, (long long)s->grey, (long long)s->progressive, (long long)s->cmyk,
-                (long long)s->exif_rotated);
+        fprintf(out,
+                ", %.0f bytes on average, %lld at most; %lld grey, %lld progressive, %lld CMYK, %lld rotated by EXIF\n",
+                s->mean_bytes, (long long)s->max_bytes, (long long)s->grey, (long long)s->progressive,
+                (long long)s->cmyk, (long long)s->exif_rotated);
         if (s->pixels) {
             fprintf(out, "  mean");
             for (int c = 0; c < s->channels; c++)
@@ -182,7 +185,8 @@ static void manifest_text(const struct manifest *manifest, const char *damage, F
                 (long long)manifest->classes[i].train_samples, (long long)manifest->classes[i].val_samples);
     if (manifest->class_count > CLASSES_SHOWN)
         fprintf(out, "and %d more classes (--json lists them)\n", manifest->class_count - CLASSES_SHOWN);
-    fprintf(out, "from %s by %s: %s\n", manifest->provenance.source_uri, manifest->provenance.tool, manifest->provenance.step);
+    fprintf(out, "from %s by %s: %s\n", manifest->provenance.source_uri, manifest->provenance.tool,
+            manifest->provenance.step);
 }
 
 /* A manifest that fails its hash is shown all the same, with the damage said first. */
@@ -246,8 +250,8 @@ static struct json *index_json(const struct shard_index *index)
 static void index_text(const struct shard_index *index, FILE *out)
 {
     size_t label = 0;
-    fprintf(out, "index of %zu samples, shard of %lld bytes, xxh3 %016llx\n", index->samples, (long long)index->shard_bytes,
-            (unsigned long long)index->shard_xxh3);
+    fprintf(out, "index of %zu samples, shard of %lld bytes, xxh3 %016llx\n", index->samples,
+            (long long)index->shard_bytes, (unsigned long long)index->shard_xxh3);
     fprintf(out, "sample\toffset\tbytes\tsize\tcodec\tflags\tcrc32c\tlabels\tkey\n");
     for (size_t i = 0; i < index->samples; i++) {
         char key[1024];

@@ -20,7 +20,8 @@ vt_status manifest_shard_path(const char *path_template, int64_t shard, char *ou
         width = width * 10 + (*d++ - '0');
     if (!d || *d != 'd' || width > 20 || strchr(d, '%'))
         return VT_FAIL(VT_E_FORMAT, "shard path \"%s\": expected one %%06d for the shard number", path_template);
-    int n = snprintf(out, bytes, "%.*s%0*lld%s", (int)(percent - path_template), path_template, width, (long long)shard, d + 1);
+    int n = snprintf(out, bytes, "%.*s%0*lld%s", (int)(percent - path_template), path_template, width, (long long)shard,
+                     d + 1);
     if (n < 0 || (size_t)n >= bytes)
         return VT_FAIL(VT_E_LIMIT, "shard path \"%s\" is longer than %zu bytes", path_template, bytes);
     return VT_OK;
@@ -54,8 +55,8 @@ static vt_status read_stats(const Vitrail__Stats *m, const char *name, struct ma
     stats->channels = (int)m->channels;
     if ((m->channels != 1 && m->channels != 3) || m->n_mean > 3 || m->n_std != m->n_mean ||
         (m->n_mean && m->n_mean != m->channels))
-        return VT_FAIL(VT_E_FORMAT, "%s: statistics of %u channels with %zu means and %zu deviations", name, m->channels,
-                       m->n_mean, m->n_std);
+        return VT_FAIL(VT_E_FORMAT, "%s: statistics of %u channels with %zu means and %zu deviations", name,
+                       m->channels, m->n_mean, m->n_std);
     for (size_t c = 0; c < m->n_mean; c++) {
         stats->mean[c] = m->mean[c];
         stats->std[c] = m->std[c];
@@ -105,17 +106,18 @@ static vt_status read_shards(const Vitrail__Split *m, const char *name, struct m
     uint64_t samples = 0, bytes = 0;
     for (size_t i = 0; i < t->count; i++) {
         if (t->bytes[i] > INT64_MAX / 2 || t->index_bytes[i] > MANIFEST_MAX_BYTES || t->samples[i] == 0)
-            return VT_FAIL(VT_E_FORMAT, "%s: split %s: shard %zu: %llu bytes, index %llu bytes, %u samples: out of range", name,
-                           m->name, i, (unsigned long long)t->bytes[i], (unsigned long long)t->index_bytes[i], t->samples[i]);
-        split->shards[i] = (struct manifest_shard){(int64_t)t->bytes[i], t->samples[i], (int64_t)t->index_bytes[i], t->xxh3[i],
-                                                   t->index_xxh3[i]};
+            return VT_FAIL(
+                VT_E_FORMAT, "%s: split %s: shard %zu: %llu bytes, index %llu bytes, %u samples: out of range", name,
+                m->name, i, (unsigned long long)t->bytes[i], (unsigned long long)t->index_bytes[i], t->samples[i]);
+        split->shards[i] = (struct manifest_shard){(int64_t)t->bytes[i], t->samples[i], (int64_t)t->index_bytes[i],
+                                                   t->xxh3[i], t->index_xxh3[i]};
         samples += t->samples[i];
         bytes += t->bytes[i];
     }
     if (samples != m->samples || bytes != m->bytes)
-        return VT_FAIL(VT_E_FORMAT, "%s: split %s: its shards hold %llu samples in %llu bytes, expected %llu in %llu", name,
-                       m->name, (unsigned long long)samples, (unsigned long long)bytes, (unsigned long long)m->samples,
-                       (unsigned long long)m->bytes);
+        return VT_FAIL(VT_E_FORMAT, "%s: split %s: its shards hold %llu samples in %llu bytes, expected %llu in %llu",
+                       name, m->name, (unsigned long long)samples, (unsigned long long)bytes,
+                       (unsigned long long)m->samples, (unsigned long long)m->bytes);
     return VT_OK;
 }
 
@@ -142,7 +144,8 @@ static vt_status read_split(const Vitrail__Split *m, const char *name, struct ma
         if (!d->not_packed && d->sample >= m->samples)
             return VT_FAIL(VT_E_FORMAT, "%s: split %s: bad sample %llu, expected below %llu", name, m->name,
                            (unsigned long long)d->sample, (unsigned long long)m->samples);
-        split->dropped[i] = (struct manifest_dropped){d->source_key, d->reason, d->xxh3, d->not_packed, (int64_t)d->sample};
+        split->dropped[i] =
+            (struct manifest_dropped){d->source_key, d->reason, d->xxh3, d->not_packed, (int64_t)d->sample};
     }
     return VT_OK;
 }
@@ -168,8 +171,8 @@ static vt_status read_classes(const Vitrail__Manifest *m, const char *name, stru
 static vt_status read_manifest(const Vitrail__Manifest *m, const char *name, struct manifest *manifest)
 {
     if (m->schema != MANIFEST_SCHEMA)
-        return VT_FAIL(m->schema > MANIFEST_SCHEMA ? VT_E_UNSUPPORTED : VT_E_FORMAT, "%s: manifest schema %u, this version reads %d", name,
-                       m->schema, MANIFEST_SCHEMA);
+        return VT_FAIL(m->schema > MANIFEST_SCHEMA ? VT_E_UNSUPPORTED : VT_E_FORMAT,
+                       "%s: manifest schema %u, this version reads %d", name, m->schema, MANIFEST_SCHEMA);
     manifest->name = m->name;
     manifest->version = m->version;
     VT_TRY(read_classes(m, name, manifest));
@@ -184,8 +187,8 @@ static vt_status read_manifest(const Vitrail__Manifest *m, const char *name, str
     }
     const Vitrail__Provenance *p = m->provenance;
     if (p)
-        manifest->provenance = (struct manifest_provenance){p->source_uri, p->tool, p->tool_version, p->command,
-                                                            p->source_xxh3, p->n_steps ? p->steps[0] : ""};
+        manifest->provenance = (struct manifest_provenance){
+            p->source_uri, p->tool, p->tool_version, p->command, p->source_xxh3, p->n_steps ? p->steps[0] : ""};
     return VT_OK;
 }
 
@@ -216,7 +219,8 @@ void manifest_free(struct manifest *manifest)
     memset(manifest, 0, sizeof *manifest);
 }
 
-/* Does any line of the hash file name this hash? While a manifest is being replaced the file holds the old and the new. */
+/* Does any line of the hash file name this hash? While a manifest is being replaced the file holds the old and the new.
+ */
 static int hash_listed(const char *text, uint64_t hash)
 {
     char wanted[HASH_LINE];
@@ -235,13 +239,14 @@ vt_status manifest_load_bytes(const char *dir, char *path, size_t path_bytes, ch
     VT_TRY(path_join(path, path_bytes, dir, MANIFEST_FILE));
     VT_TRY(path_join(hash_path, sizeof hash_path, dir, MANIFEST_HASH_FILE));
     if (!file_exists(path))
-        return VT_FAIL(VT_E_IO, "%s: not found; expected a dataset folder with a manifest (vitrail pack makes one)", path);
+        return VT_FAIL(VT_E_IO, "%s: not found; expected a dataset folder with a manifest (vitrail pack makes one)",
+                       path);
     VT_TRY(file_read(path, MANIFEST_MAX_BYTES, bytes, size));
     vt_status status = file_read(hash_path, HASH_FILE_BYTES, &hashes, &hashes_size);
     uint64_t hash = XXH3_64bits(*bytes, *size);
     if (status == VT_OK && !hash_listed(hashes, hash))
-        status = VT_FAIL(VT_E_FORMAT, "%s: damaged: its xxh3 is %016llx, expected %.16s (%s)", path, (unsigned long long)hash,
-                         hashes, MANIFEST_HASH_FILE);
+        status = VT_FAIL(VT_E_FORMAT, "%s: damaged: its xxh3 is %016llx, expected %.16s (%s)", path,
+                         (unsigned long long)hash, hashes, MANIFEST_HASH_FILE);
     free(hashes);
     if (status != VT_OK) {
         free(*bytes);

@@ -25,14 +25,14 @@ struct manifest_shard {
 struct manifest_dropped {
     const char *key, *reason;
     uint64_t xxh3;
-    bool not_packed;  /* left out when packing; else found bad later, and `sample` is its id in the split */
+    bool not_packed; /* left out when packing; else found bad later, and `sample` is its id in the split */
     int64_t sample;
 };
 
 struct manifest_stats {
     bool known;
-    int channels;              /* 1 = all grey, else 3 */
-    double mean[3], std[3];    /* pixels in 0..1; `pixels` = how many they were taken over, 0 = unknown */
+    int channels;           /* 1 = all grey, else 3 */
+    double mean[3], std[3]; /* pixels in 0..1; `pixels` = how many they were taken over, 0 = unknown */
     uint64_t pixels;
     int common_width, common_height, max_width, max_height;
     double mean_bytes;
@@ -45,7 +45,7 @@ struct manifest_split {
     int shard_count;
     struct manifest_shard *shards;
     const char *path_template, *index_template; /* %0Nd = the shard number */
-    char **paths;         /* [shard_count] instead of path_template, for shards that are not ours; else NULL */
+    char **paths; /* [shard_count] instead of path_template, for shards that are not ours; else NULL */
     uint32_t block_samples, shard_samples;
     struct manifest_stats stats;
     bool preshuffled;
@@ -81,7 +81,8 @@ void manifest_free(struct manifest *manifest);
 VT_MUST_CHECK vt_status manifest_save(const char *dir, const struct manifest *manifest);
 /* Replace what verify found bad in a split; entries with not_packed stay. Everything else is kept as it is, fields this
  * version does not know too. A crash leaves the old manifest or the new one. */
-VT_MUST_CHECK vt_status manifest_set_bad(const char *dir, const char *split, const struct manifest_dropped *bad, int count);
+VT_MUST_CHECK vt_status manifest_set_bad(const char *dir, const char *split, const struct manifest_dropped *bad,
+                                         int count);
 
 /* "shards/train-000003.tar" of a template; VT_E_FORMAT when it has no %0Nd. */
 VT_MUST_CHECK vt_status manifest_shard_path(const char *path_template, int64_t shard, char *out, size_t bytes);

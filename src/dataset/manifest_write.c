@@ -154,7 +154,8 @@ static void fill_table(struct split_message *s, const struct manifest_split *spl
         s->index_xxh3[i] = split->shards[i].index_xxh3;
         s->samples[i] = (uint32_t)split->shards[i].samples;
     }
-    s->table.count = s->table.n_bytes = s->table.n_samples = s->table.n_xxh3 = s->table.n_index_bytes = s->table.n_index_xxh3 = n;
+    s->table.count = s->table.n_bytes = s->table.n_samples = s->table.n_xxh3 = s->table.n_index_bytes =
+        s->table.n_index_xxh3 = n;
     s->table.path_template = split->paths ? "" : (char *)split->path_template;
     s->table.paths = split->paths;
     s->table.n_paths = split->paths ? n : 0;
@@ -212,12 +213,14 @@ vt_status manifest_save(const char *dir, const struct manifest *manifest)
     Vitrail__Manifest m = VITRAIL__MANIFEST__INIT;
     Vitrail__Provenance provenance = VITRAIL__PROVENANCE__INIT;
     size_t classes = (size_t)manifest->class_count, splits = (size_t)manifest->split_count;
-    Vitrail__ClassDef *class_items = calloc(classes + 1, sizeof *class_items), **class_list = calloc(classes + 1, sizeof *class_list);
+    Vitrail__ClassDef *class_items = calloc(classes + 1, sizeof *class_items),
+                      **class_list = calloc(classes + 1, sizeof *class_list);
     struct split_message *split_items = calloc(splits + 1, sizeof *split_items);
     Vitrail__Split **split_list = calloc(splits + 1, sizeof *split_list);
     char *step = (char *)manifest->provenance.step;
     vt_status status = class_items && class_list && split_items && split_list
-                           ? VT_OK : VT_FAIL(VT_E_MEMORY, "%s: no memory for the manifest", dir);
+                           ? VT_OK
+                           : VT_FAIL(VT_E_MEMORY, "%s: no memory for the manifest", dir);
     VT_TRY_OUT(status);
     for (size_t i = 0; i < splits; i++) {
         if (!split_message_alloc(&split_items[i], &manifest->splits[i]))

@@ -76,15 +76,18 @@ vt_status order_init(struct order *order, const struct order_desc *desc)
     return VT_OK;
 }
 
-/* Block number of the i-th block of stripe l in window w, which starts at block `first` of each stripe and has m of them. */
+/* Block number of the i-th block of stripe l in window w, which starts at block `first` of each stripe and has m of
+ * them. */
 static uint64_t window_block(const struct order_desc *desc, uint64_t epoch, uint64_t stripe, uint64_t stripe_blocks,
                              uint64_t first, uint64_t m, uint64_t i)
 {
     uint64_t stripes = desc->stripes;
     if (!desc->sticky)
-        return permute(stripes * stripe_blocks, desc->seed, stream_of(USE_BLOCKS, epoch, 0, 0), stripes * first + stripe * m + i);
+        return permute(stripes * stripe_blocks, desc->seed, stream_of(USE_BLOCKS, epoch, 0, 0),
+                       stripes * first + stripe * m + i);
     uint64_t turn = permute(stripe_blocks, desc->seed, stream_of(USE_STICKY_STRIPE, epoch, stripe, 0), first + i);
-    return permute(stripes * stripe_blocks, desc->seed, stream_of(USE_STICKY_BLOCKS, 0, 0, 0), stripe * stripe_blocks + turn);
+    return permute(stripes * stripe_blocks, desc->seed, stream_of(USE_STICKY_BLOCKS, 0, 0, 0),
+                   stripe * stripe_blocks + turn);
 }
 
 /* Position t of the tail: stripe t mod V owns one of V even contiguous slices, permuted inside. */
@@ -114,10 +117,13 @@ uint64_t order_sample(const struct order *order, uint64_t position)
     const struct order_desc *desc = &order->desc;
     uint64_t epoch = position / desc->samples, p = position % desc->samples;
     switch (desc->mode) {
-    case ORDER_FULL: return permute(desc->samples, desc->seed, stream_of(USE_FULL, epoch, 0, 0), p);
-    case ORDER_WINDOW: return window_sample(desc, epoch, p);
+    case ORDER_FULL:
+        return permute(desc->samples, desc->seed, stream_of(USE_FULL, epoch, 0, 0), p);
+    case ORDER_WINDOW:
+        return window_sample(desc, epoch, p);
     case ORDER_AUTO:
-    case ORDER_SEQUENTIAL: break;
+    case ORDER_SEQUENTIAL:
+        break;
     }
     return p;
 }

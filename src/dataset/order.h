@@ -14,7 +14,7 @@ enum order_mode { ORDER_AUTO, ORDER_FULL, ORDER_WINDOW, ORDER_SEQUENTIAL };
 struct order_desc {
     enum order_mode mode; /* not AUTO: the caller has resolved it */
     uint64_t seed;
-    uint64_t samples;     /* N >= 1 */
+    uint64_t samples; /* N >= 1 */
     uint32_t block_samples, stripes, window_blocks;
     bool sticky; /* window: a stripe keeps its blocks over epochs, so that nodes keep what they have fetched */
 };

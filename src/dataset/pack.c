@@ -121,16 +121,25 @@ static void remove_leftovers(const char *prefix, const char *parent)
         closedir(open);
 }
 
-static vt_status write_manifest(struct pack_write *write, const char *name, struct manifest_split *splits, int split_count)
+static vt_status write_manifest(struct pack_write *write, const char *name, struct manifest_split *splits,
+                                int split_count)
 {
     const struct pack_desc *desc = write->desc;
     char step[256];
     snprintf(step, sizeof step, "from=%s seed=%llu shuffle=%d val=%s shard_samples=%d", write->source->kind,
              (unsigned long long)desc->seed, !desc->no_shuffle, desc->val ? desc->val : "", write->shard_samples);
-    struct manifest manifest = {.name = name, .version = "1", .class_count = write->source->class_count,
-        .classes = write->classes, .split_count = split_count, .splits = splits,
-        .provenance = {.source_uri = desc->source, .tool = "vitrail pack", .tool_version = "1",
-                       .command = desc->command ? desc->command : "", .source_xxh3 = write->source_xxh3, .step = step}};
+    struct manifest manifest = {.name = name,
+                                .version = "1",
+                                .class_count = write->source->class_count,
+                                .classes = write->classes,
+                                .split_count = split_count,
+                                .splits = splits,
+                                .provenance = {.source_uri = desc->source,
+                                               .tool = "vitrail pack",
+                                               .tool_version = "1",
+                                               .command = desc->command ? desc->command : "",
+                                               .source_xxh3 = write->source_xxh3,
+                                               .step = step}};
     return manifest_save(write->dir, &manifest);
 }
 
@@ -140,8 +149,8 @@ static void log_split(const struct manifest_split *split)
     const struct manifest_stats *s = &split->stats;
     text_format_bytes((double)split->bytes, bytes, sizeof bytes);
     log_info("%-5s %lld samples in %d shards, %s%s; mean %.4f std %.4f (first channel of %d)", split->name,
-             (long long)split->samples, split->shard_count, bytes, split->preshuffled ? ", shuffled" : "", s->mean[0], s->std[0],
-             s->channels);
+             (long long)split->samples, split->shard_count, bytes, split->preshuffled ? ", shuffled" : "", s->mean[0],
+             s->std[0], s->channels);
     if (split->dropped_count)
         log_warn("%s: %d images could not be read and were left out", split->name, split->dropped_count);
 }
@@ -198,7 +207,9 @@ static vt_status build_and_rename(const struct pack_desc *desc, struct pack_sour
     snprintf(building, sizeof building, "%s.packing.%s.", dir, host);
     remove_leftovers(path_base(building), parent);
     snprintf(building, sizeof building, "%s.packing.%s.%ld", dir, host, (long)getpid());
-    struct pack_write write = {.dir = building, .desc = desc, .source = source,
+    struct pack_write write = {.dir = building,
+                               .desc = desc,
+                               .source = source,
                                .shard_samples = desc->shard_samples ? desc->shard_samples : DEFAULT_SHARD_SAMPLES};
     remove_tree(building, 2);
     vt_status status = build(&write, desc->name ? desc->name : path_base(dir), report);
@@ -237,8 +248,8 @@ vt_status pack_run(const struct pack_desc *desc, struct pack_report *report)
     report = report ? report : &unused;
     memset(report, 0, sizeof *report);
     if (desc->shard_samples < 0 || desc->shard_samples > MAX_SHARD_SAMPLES || desc->block_samples < 0)
-        return VT_FAIL(VT_E_USAGE, "shard_samples %d, block_samples %d: expected 1..%d", desc->shard_samples, desc->block_samples,
-                       MAX_SHARD_SAMPLES);
+        return VT_FAIL(VT_E_USAGE, "shard_samples %d, block_samples %d: expected 1..%d", desc->shard_samples,
+                       desc->block_samples, MAX_SHARD_SAMPLES);
     if (!desc->dry_run)
         VT_TRY(check_target(desc->dir));
     VT_TRY_OUT(open_source(desc, &source));

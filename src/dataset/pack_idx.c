@@ -15,7 +15,7 @@
 enum { MAGIC_IMAGES = 0x803, MAGIC_LABELS = 0x801, PATH_BYTES = 4096, MAX_SIDE = 4096, MAX_ITEMS = 1 << 28, FILES = 2 };
 
 struct idx_file {
-    char name[256]; /* of the image file */
+    char name[256];       /* of the image file */
     int64_t count, first; /* items first..first+count-1 */
     int rows, columns;
     uint8_t *pixels, *labels;
@@ -27,7 +27,7 @@ struct idx {
 };
 
 static const char *const FASHION_MNIST[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-                                            "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"};
+                                            "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
 /* xxh3 of the label bytes of Fashion-MNIST's training set: the files carry no names. */
 static const uint64_t FASHION_MNIST_LABELS = 0x46e784b61aa2b893u;
 
@@ -188,7 +188,8 @@ static void find_images(const char *folder, const char *word, const char *other_
 
 vt_status pack_idx_open(const struct pack_desc *desc, struct pack_source *source)
 {
-    static const char *const split_names[FILES] = {"train", "val"}, *const words[FILES][2] = {{"train", "train"}, {"t10k", "test"}};
+    static const char *const split_names[FILES] = {"train", "val"}, *const words[FILES][2] = {{"train", "train"},
+                                                                                              {"t10k", "test"}};
     struct idx *idx = source->state = calloc(1, sizeof *idx);
     if (!idx)
         return VT_FAIL(VT_E_MEMORY, "%s: no memory", desc->source);
@@ -212,6 +213,7 @@ vt_status pack_idx_open(const struct pack_desc *desc, struct pack_source *source
         VT_TRY(add_split(source, split_names[f], file, &max_label));
     }
     if (idx->file_count == 0)
-        return VT_FAIL(VT_E_USAGE, "%s: no train-images-idx3-ubyte[.gz] or t10k-images-idx3-ubyte[.gz] in it", desc->source);
+        return VT_FAIL(VT_E_USAGE, "%s: no train-images-idx3-ubyte[.gz] or t10k-images-idx3-ubyte[.gz] in it",
+                       desc->source);
     return name_classes(source, idx, max_label);
 }

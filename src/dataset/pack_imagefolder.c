@@ -1,5 +1,5 @@
-/* Folders of images, one per class: SRC/CLASS/..., or SRC/{train,val,test}/CLASS/... . Names are taken in byte order, so the
- * same tree gives the same items on any file system. Files of other types are passed over and counted. */
+/* Folders of images, one per class: SRC/CLASS/..., or SRC/{train,val,test}/CLASS/... . Names are taken in byte order,
+ * so the same tree gives the same items on any file system. Files of other types are passed over and counted. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -16,9 +16,9 @@ enum { PATH_BYTES = 4096, MAX_DEPTH = 16, MAX_FILE_BYTES = 1 << 30 };
 
 struct folder {
     char *root;
-    char *names;     /* paths below root, NUL-terminated, one after the other */
+    char *names; /* paths below root, NUL-terminated, one after the other */
     size_t names_bytes, names_capacity;
-    size_t *start;   /* of each item's name */
+    size_t *start; /* of each item's name */
     int64_t count, capacity, other_files;
 };
 
@@ -57,9 +57,15 @@ static vt_status add_file(struct folder *folder, const char *path)
     return VT_OK;
 }
 
-static int visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
+static int visible(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
 
-static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+static int by_bytes(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
 
 static vt_status list_dir(const char *path, struct dirent ***entries, int *count)
 {
@@ -122,11 +128,15 @@ static int class_of(const struct pack_source *source, const char *name)
     return -1;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 /* Class folders of root/path: `visit` for each. */
 static vt_status each_class(struct pack_source *source, const char *path,
-                            vt_status (*visit)(struct pack_source *, const char *path, const char *name, void *), void *context)
+                            vt_status (*visit)(struct pack_source *, const char *path, const char *name, void *),
+                            void *context)
 {
     struct folder *folder = source->state;
     char full[PATH_BYTES];

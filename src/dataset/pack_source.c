@@ -90,7 +90,8 @@ vt_status pack_override_classes(const char *classes, struct pack_source *source)
     vt_status status = VT_OK;
     const char *separators = strchr(text, '\n') || file_exists(classes) ? "\r\n" : ",";
     char *rest = NULL;
-    for (char *name = strtok_r(text, separators, &rest); name && status == VT_OK; name = strtok_r(NULL, separators, &rest)) {
+    for (char *name = strtok_r(text, separators, &rest); name && status == VT_OK;
+         name = strtok_r(NULL, separators, &rest)) {
         if (count < expected) {
             char *copy = strdup(name);
             if (!copy)
@@ -159,7 +160,8 @@ static vt_status draw(const struct val_option *option, uint64_t seed, const stru
                       const struct pack_items *train, char *in_val)
 {
     int64_t *members = malloc(((size_t)train->count + 1) * sizeof *members);
-    vt_status status = members ? VT_OK : VT_FAIL(VT_E_MEMORY, "no memory for a list of %lld samples", (long long)train->count);
+    vt_status status =
+        members ? VT_OK : VT_FAIL(VT_E_MEMORY, "no memory for a list of %lld samples", (long long)train->count);
     int groups = option->stratified || option->per_class ? source->class_count : 1;
     /* Counting sort by class: members of class c are [start[c], start[c + 1]). */
     int64_t *start = calloc((size_t)groups + 2, sizeof *start);
@@ -173,8 +175,8 @@ static vt_status draw(const struct val_option *option, uint64_t seed, const stru
     for (int64_t i = 0; i < train->count; i++)
         members[start[(groups > 1 ? train->items[i].label : 0) + 1]++] = i;
     for (int g = 0; g < groups; g++)
-        VT_TRY_OUT(draw_group(option, seed, (uint64_t)g, groups > 1 ? source->class_names[g] : "train", members + start[g],
-                              start[g + 1] - start[g], in_val));
+        VT_TRY_OUT(draw_group(option, seed, (uint64_t)g, groups > 1 ? source->class_names[g] : "train",
+                              members + start[g], start[g + 1] - start[g], in_val));
 out:
     free(members);
     free(start);
@@ -207,6 +209,7 @@ vt_status pack_draw_val(const char *option_text, uint64_t seed, struct pack_sour
         train->count = kept;
     free(in_val);
     if (status == VT_OK && val->count == 0)
-        return VT_FAIL(VT_E_USAGE, "val \"%s\": draws no sample at all from %lld", option_text, (long long)train->count);
+        return VT_FAIL(VT_E_USAGE, "val \"%s\": draws no sample at all from %lld", option_text,
+                       (long long)train->count);
     return status;
 }

@@ -1,5 +1,5 @@
-/* Inside pack: what a source gives. Items are numbered; each split lists the items it holds with their labels. Reading is
- * by item number in any order, so the shuffle is only a permutation of reads. */
+/* Inside pack: what a source gives. Items are numbered; each split lists the items it holds with their labels. Reading
+ * is by item number in any order, so the shuffle is only a permutation of reads. */
 #ifndef VT_DATASET_PACK_SOURCE_H
 #define VT_DATASET_PACK_SOURCE_H
 
@@ -27,7 +27,7 @@ struct pack_source {
     char **class_names; /* owned, with the list */
     int split_count;
     struct pack_items splits[PACK_MAX_SPLITS];
-    int cheap_pixels;   /* decoding costs next to nothing: take statistics over all */
+    int cheap_pixels; /* decoding costs next to nothing: take statistics over all */
     void *state;
     /* An item's image bytes into *buffer (realloc'ed as needed). */
     vt_status (*read)(struct pack_source *source, int64_t item, uint8_t **buffer, size_t *capacity, size_t *size);

@@ -82,12 +82,19 @@ static uint32_t flags_of(const struct image_info *info)
            (info->codec == CODEC_JPEG && info->channels == 4 ? SAMPLE_CMYK : 0);
 }
 
-vt_status pack_splitter_add(struct pack_splitter *s, const struct pack_item *item, const struct image_info *info, size_t size,
-                            int64_t offset, const char *key)
+vt_status pack_splitter_add(struct pack_splitter *s, const struct pack_item *item, const struct image_info *info,
+                            size_t size, int64_t offset, const char *key)
 {
-    struct shard_row row = {.offset = offset, .bytes = (uint32_t)size, .width = (uint32_t)info->width,
-        .height = (uint32_t)info->height, .codec = info->codec, .flags = flags_of(info), .crc32c = crc32c(0, s->buffer, size),
-        .label = item->label, .content = XXH3_64bits(s->buffer, size), .key = key};
+    struct shard_row row = {.offset = offset,
+                            .bytes = (uint32_t)size,
+                            .width = (uint32_t)info->width,
+                            .height = (uint32_t)info->height,
+                            .codec = info->codec,
+                            .flags = flags_of(info),
+                            .crc32c = crc32c(0, s->buffer, size),
+                            .label = item->label,
+                            .content = XXH3_64bits(s->buffer, size),
+                            .key = key};
     VT_TRY(shard_index_append(&s->index, &row));
     const uint64_t identity[2] = {(uint64_t)item->item, row.content};
     s->write->source_xxh3 += XXH3_64bits(identity, sizeof identity);
@@ -124,8 +131,11 @@ vt_status pack_splitter_close_shard(struct pack_splitter *s, int64_t shard_bytes
     s->index.shard_bytes = shard_bytes;
     s->index.shard_xxh3 = shard_xxh3;
     VT_TRY(shard_index_pack(&s->index, &bytes, &size));
-    split->shards[split->shard_count++] = (struct manifest_shard){.bytes = shard_bytes, .samples = (int64_t)s->index.samples,
-        .index_bytes = (int64_t)size, .xxh3 = shard_xxh3, .index_xxh3 = XXH3_64bits(bytes, size)};
+    split->shards[split->shard_count++] = (struct manifest_shard){.bytes = shard_bytes,
+                                                                  .samples = (int64_t)s->index.samples,
+                                                                  .index_bytes = (int64_t)size,
+                                                                  .xxh3 = shard_xxh3,
+                                                                  .index_xxh3 = XXH3_64bits(bytes, size)};
     split->bytes += shard_bytes;
     vt_status status = file_write_atomic(path, bytes, size);
     free(bytes);

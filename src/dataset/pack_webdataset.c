@@ -1,5 +1,5 @@
-/* WebDataset tars (KEY.jpg|jpeg|png|ppm|pgm + KEY.cls) become a dataset without a copy: they stay where they are, read-only;
- * only manifest and indexes are written. Splits by file name: "val", "valid", "test" in it, or train. */
+/* WebDataset tars (KEY.jpg|jpeg|png|ppm|pgm + KEY.cls) become a dataset without a copy: they stay where they are,
+ * read-only; only manifest and indexes are written. Splits by file name: "val", "valid", "test" in it, or train. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -56,12 +56,14 @@ static vt_status read_label(struct walk *walk, const struct tar_member *member, 
     char text[24] = "", *end;
     size_t size = member->bytes < (int64_t)sizeof text ? (size_t)member->bytes : sizeof text - 1;
     if (pread(walk->reader.fd, text, size, member->offset) != (ssize_t)size)
-        return VT_FAIL(VT_E_IO, "%s: offset %lld: cannot read %s", walk->reader.name, (long long)member->offset, member->name);
+        return VT_FAIL(VT_E_IO, "%s: offset %lld: cannot read %s", walk->reader.name, (long long)member->offset,
+                       member->name);
     long value = strtol(text, &end, 10);
     while (isspace((unsigned char)*end))
         end++;
     if (end == text || *end || value < 0 || value >= MAX_CLASS)
-        return VT_FAIL(VT_E_FORMAT, "%s: %s.cls: \"%s\", expected a class number", walk->reader.name, member->name, text);
+        return VT_FAIL(VT_E_FORMAT, "%s: %s.cls: \"%s\", expected a class number", walk->reader.name, member->name,
+                       text);
     *label = (int32_t)value;
     return VT_OK;
 }
@@ -147,7 +149,10 @@ static int is_tar(const struct dirent *entry)
     return length > 4 && strcmp(entry->d_name + length - 4, ".tar") == 0;
 }
 
-static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+static int by_bytes(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
 
 static vt_status add_tar(struct pack_source *source, const char *folder, const char *name, int32_t *max_label)
 {
@@ -170,7 +175,9 @@ vt_status pack_webdataset_open(const struct pack_desc *desc, struct pack_source 
     int32_t max_label = -1;
     source->kind = "webdataset";
     if (desc->val)
-        return VT_FAIL(VT_E_USAGE, "val \"%s\": webdataset tars stay as they are; name their val tars so, or use train[:90%%]", desc->val);
+        return VT_FAIL(VT_E_USAGE,
+                       "val \"%s\": webdataset tars stay as they are; name their val tars so, or use train[:90%%]",
+                       desc->val);
     int count = scandir(desc->source, &entries, is_tar, by_bytes);
     if (count < 0)
         return VT_FAIL(VT_E_IO, "%s: cannot list the folder: %s", desc->source, strerror(errno));
@@ -205,15 +212,16 @@ static vt_status hash_tar(const struct walk *walk, uint64_t *hash)
     return n == 0 ? VT_OK : VT_FAIL(VT_E_IO, "%s: read: %s", walk->reader.name, strerror(errno));
 }
 
-static vt_status index_group(struct pack_splitter *s, const struct walk *walk, const struct group *group, int64_t number,
-                             int64_t count)
+static vt_status index_group(struct pack_splitter *s, const struct walk *walk, const struct group *group,
+                             int64_t number, int64_t count)
 {
     struct image_info info;
     const struct pack_item item = {number, group->label};
     size_t size = (size_t)group->bytes;
     VT_TRY(pack_reserve(&s->buffer, &s->capacity, size));
     if (pread(walk->reader.fd, s->buffer, size, group->offset) != (ssize_t)size)
-        return VT_FAIL(VT_E_IO, "%s: offset %lld: cannot read %zu bytes", walk->reader.name, (long long)group->offset, size);
+        return VT_FAIL(VT_E_IO, "%s: offset %lld: cannot read %zu bytes", walk->reader.name, (long long)group->offset,
+                       size);
     vt_status status = pack_splitter_examine(s, size, pack_splitter_wants_pixels(s, number, count), &info);
     if (status == VT_E_MEMORY)
         return status;

@@ -36,11 +36,12 @@ static vt_status ensure_shard(struct pack_splitter *s, struct tar_writer **tar)
     return tar_writer_open(path, tar);
 }
 
-static vt_status write_members(struct pack_splitter *s, struct tar_writer *tar, const struct image_info *info, size_t size,
-                               int32_t class_id, int64_t *offset)
+static vt_status write_members(struct pack_splitter *s, struct tar_writer *tar, const struct image_info *info,
+                               size_t size, int32_t class_id, int64_t *offset)
 {
     char name[64], label[16];
-    const char *extension = info->codec == CODEC_PNM && info->channels == 3 ? "ppm" : image_codec_extension(info->codec);
+    const char *extension =
+        info->codec == CODEC_PNM && info->channels == 3 ? "ppm" : image_codec_extension(info->codec);
     snprintf(name, sizeof name, "%08lld.%s", (long long)s->split->samples, extension);
     VT_TRY(tar_write(tar, name, s->buffer, size, offset));
     snprintf(name, sizeof name, "%08lld.cls", (long long)s->split->samples);
@@ -48,7 +49,8 @@ static vt_status write_members(struct pack_splitter *s, struct tar_writer *tar, 
     return tar_write(tar, name, label, (size_t)label_bytes, NULL);
 }
 
-static vt_status write_item(struct pack_splitter *s, struct tar_writer **tar, const struct pack_item *item, int with_pixels)
+static vt_status write_item(struct pack_splitter *s, struct tar_writer **tar, const struct pack_item *item,
+                            int with_pixels)
 {
     struct pack_source *source = s->write->source;
     struct image_info info;
@@ -71,7 +73,8 @@ static vt_status write_items(struct pack_splitter *s, struct tar_writer **tar, c
 {
     const struct pack_desc *desc = s->write->desc;
     struct permutation shuffle;
-    permutation_init(&shuffle, (uint64_t)items->count, desc->seed, SHUFFLE_STREAM ^ XXH3_64bits(items->name, strlen(items->name)));
+    permutation_init(&shuffle, (uint64_t)items->count, desc->seed,
+                     SHUFFLE_STREAM ^ XXH3_64bits(items->name, strlen(items->name)));
     double last_ms = clock_ms();
     for (int64_t slot = 0; slot < items->count; slot++) {
         int64_t from = desc->no_shuffle ? slot : (int64_t)permutation_apply(&shuffle, (uint64_t)slot);

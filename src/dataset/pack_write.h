@@ -9,7 +9,7 @@
 #include "image/image.h"
 
 struct pack_write {
-    const char *dir;        /* being built; has a shards folder */
+    const char *dir; /* being built; has a shards folder */
     const struct pack_desc *desc;
     struct pack_source *source;
     int shard_samples;
@@ -32,22 +32,25 @@ struct pack_splitter {
     struct shard_index index; /* of the shard being gone through */
     struct pack_stats stats;
     struct image image;
-    uint8_t *buffer;          /* the sample's bytes */
+    uint8_t *buffer; /* the sample's bytes */
     size_t capacity;
     int shard_capacity, dropped_capacity;
     int is_train, is_val;
 };
 
 VT_MUST_CHECK vt_status pack_splitter_begin(struct pack_splitter *splitter, const struct pack_items *items);
-/* Header of the `size` bytes in the buffer, decoded too when with_pixels; the statistics are added to. Not VT_OK: bad. */
-VT_MUST_CHECK vt_status pack_splitter_examine(struct pack_splitter *splitter, size_t size, int with_pixels, struct image_info *info);
+/* Header of the `size` bytes in the buffer, decoded too when with_pixels; the statistics are added to. Not VT_OK: bad.
+ */
+VT_MUST_CHECK vt_status pack_splitter_examine(struct pack_splitter *splitter, size_t size, int with_pixels,
+                                              struct image_info *info);
 /* List a bad sample, with this thread's message. */
 VT_MUST_CHECK vt_status pack_splitter_drop(struct pack_splitter *splitter, const char *key, size_t size);
 /* Append the examined sample at `offset` of the current shard; `item` numbers it in the source. */
 VT_MUST_CHECK vt_status pack_splitter_add(struct pack_splitter *splitter, const struct pack_item *item,
                                           const struct image_info *info, size_t size, int64_t offset, const char *key);
 /* Write the index of the shard, whose file has these bytes and hash, and begin the next. */
-VT_MUST_CHECK vt_status pack_splitter_close_shard(struct pack_splitter *splitter, int64_t shard_bytes, uint64_t shard_xxh3);
+VT_MUST_CHECK vt_status pack_splitter_close_shard(struct pack_splitter *splitter, int64_t shard_bytes,
+                                                  uint64_t shard_xxh3);
 /* Is this one of the samples whose pixels count for mean and deviation? */
 int pack_splitter_wants_pixels(const struct pack_splitter *splitter, int64_t i, int64_t count);
 /* Statistics and fingerprint when all went well; frees in any case. */

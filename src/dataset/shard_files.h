@@ -15,7 +15,8 @@ struct shard_files;
 VT_MUST_CHECK vt_status shard_files_new(const char *dir, const struct manifest_split *split, struct shard_files **out);
 void shard_files_free(struct shard_files **files);
 /* `size` bytes at `offset` of a shard. VT_E_IO names the shard, also when it ends early. */
-VT_MUST_CHECK vt_status shard_files_read(struct shard_files *files, int shard, int64_t offset, void *bytes, size_t size);
+VT_MUST_CHECK vt_status shard_files_read(struct shard_files *files, int shard, int64_t offset, void *bytes,
+                                         size_t size);
 VT_MUST_CHECK vt_status shard_files_path(const struct shard_files *files, int shard, char *out, size_t bytes);
 
 #endif

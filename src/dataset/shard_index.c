@@ -22,10 +22,12 @@ static int grow_column(void *column, size_t item_bytes, size_t capacity)
 static vt_status grow(struct shard_index *index)
 {
     size_t n = index->capacity ? 2 * index->capacity : 1024;
-    if (!grow_column(&index->offset, sizeof *index->offset, n) || !grow_column(&index->bytes, sizeof *index->bytes, n) ||
-        !grow_column(&index->width, sizeof *index->width, n) || !grow_column(&index->height, sizeof *index->height, n) ||
+    if (!grow_column(&index->offset, sizeof *index->offset, n) ||
+        !grow_column(&index->bytes, sizeof *index->bytes, n) || !grow_column(&index->width, sizeof *index->width, n) ||
+        !grow_column(&index->height, sizeof *index->height, n) ||
         !grow_column(&index->codec, sizeof *index->codec, n) || !grow_column(&index->flags, sizeof *index->flags, n) ||
-        !grow_column(&index->crc32c, sizeof *index->crc32c, n) || !grow_column(&index->labels, sizeof *index->labels, n) ||
+        !grow_column(&index->crc32c, sizeof *index->crc32c, n) ||
+        !grow_column(&index->labels, sizeof *index->labels, n) ||
         !grow_column(&index->label_count, sizeof *index->label_count, n) ||
         !grow_column(&index->content, sizeof *index->content, n))
         return VT_FAIL(VT_E_MEMORY, "no memory for an index of %zu samples", n);
@@ -100,7 +102,7 @@ static vt_status check_columns(const Vitrail__ShardIndex *m, const char *name)
     const struct {
         const char *column;
         size_t count;
-    } columns[] = {{"offset", m->n_offset}, {"bytes", m->n_bytes}, {"width", m->n_width}, {"height", m->n_height},
+    } columns[] = {{"offset", m->n_offset}, {"bytes", m->n_bytes}, {"width", m->n_width},  {"height", m->n_height},
                    {"codec", m->n_codec},   {"flags", m->n_flags}, {"crc32c", m->n_crc32c}};
     if (m->schema != SCHEMA)
         return VT_FAIL(VT_E_FORMAT, "%s: index schema %u, this version reads %d", name, m->schema, SCHEMA);
@@ -151,11 +153,23 @@ vt_status shard_index_parse(const uint8_t *bytes, size_t size, uint32_t num_clas
     Vitrail__ShardIndex *m = vitrail__shard_index__unpack(NULL, size, bytes);
     if (!m)
         return VT_FAIL(VT_E_FORMAT, "%s: not a shard index (protobuf does not parse)", name);
-    *index = (struct shard_index){.samples = m->samples, .shard_bytes = (int64_t)m->shard_bytes, .shard_xxh3 = m->shard_xxh3,
-        .offset = m->offset, .bytes = m->bytes, .width = m->width, .height = m->height, .codec = m->codec, .flags = m->flags,
-        .crc32c = m->crc32c, .label_count = m->n_label_count ? m->label_count : NULL, .labels = m->labels,
-        .label_total = m->n_labels, .content = m->n_content ? m->content : NULL, .keys = (char *)m->source_keys.data,
-        .keys_bytes = m->source_keys.len, .message = m};
+    *index = (struct shard_index){.samples = m->samples,
+                                  .shard_bytes = (int64_t)m->shard_bytes,
+                                  .shard_xxh3 = m->shard_xxh3,
+                                  .offset = m->offset,
+                                  .bytes = m->bytes,
+                                  .width = m->width,
+                                  .height = m->height,
+                                  .codec = m->codec,
+                                  .flags = m->flags,
+                                  .crc32c = m->crc32c,
+                                  .label_count = m->n_label_count ? m->label_count : NULL,
+                                  .labels = m->labels,
+                                  .label_total = m->n_labels,
+                                  .content = m->n_content ? m->content : NULL,
+                                  .keys = (char *)m->source_keys.data,
+                                  .keys_bytes = m->source_keys.len,
+                                  .message = m};
     vt_status status;
     VT_TRY_OUT(check_columns(m, name));
     if (m->shard_bytes > INT64_MAX)

@@ -56,13 +56,14 @@ static int64_t place(const struct split_bound *bound, int64_t samples, int64_t a
     return bound->percent ? (int64_t)((double)samples * bound->percent_value / 100 + 0.5) : bound->samples;
 }
 
-vt_status split_spec_range(const struct split_spec *spec, const char *text, int64_t samples, int64_t *begin, int64_t *end)
+vt_status split_spec_range(const struct split_spec *spec, const char *text, int64_t samples, int64_t *begin,
+                           int64_t *end)
 {
     *begin = place(&spec->begin, samples, 0);
     *end = place(&spec->end, samples, samples);
     if (*begin < 0 || *end > samples || *begin >= *end)
-        return VT_FAIL(VT_E_USAGE, "split \"%s\": samples %lld to %lld of %lld: empty or outside", text, (long long)*begin,
-                       (long long)*end, (long long)samples);
+        return VT_FAIL(VT_E_USAGE, "split \"%s\": samples %lld to %lld of %lld: empty or outside", text,
+                       (long long)*begin, (long long)*end, (long long)samples);
     return VT_OK;
 }
 

@@ -19,8 +19,9 @@ struct split_spec {
 };
 
 VT_MUST_CHECK vt_status split_spec_parse(const char *text, struct split_spec *spec);
-/* The part as [begin, end) of `samples`; percents round to the nearest sample. Empty or outside: VT_E_USAGE naming `text`. */
-VT_MUST_CHECK vt_status split_spec_range(const struct split_spec *spec, const char *text, int64_t samples, int64_t *begin,
-                                         int64_t *end);
+/* The part as [begin, end) of `samples`; percents round to the nearest sample. Empty or outside: VT_E_USAGE naming
+ * `text`. */
+VT_MUST_CHECK vt_status split_spec_range(const struct split_spec *spec, const char *text, int64_t samples,
+                                         int64_t *begin, int64_t *end);
 
 #endif

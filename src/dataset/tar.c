@@ -16,8 +16,19 @@
 enum { WRITE_BUFFER = 1 << 20, NAME_FIELD = 100, MAX_EXTENSION = 1 << 20 };
 
 /* Field offsets of a ustar header (POSIX 1003.1, pax). */
-enum { AT_NAME = 0, AT_MODE = 100, AT_UID = 108, AT_GID = 116, AT_SIZE = 124, AT_MTIME = 136, AT_CHECKSUM = 148, AT_TYPE = 156,
-       AT_MAGIC = 257, AT_PREFIX = 345, PREFIX_FIELD = 155 };
+enum {
+    AT_NAME = 0,
+    AT_MODE = 100,
+    AT_UID = 108,
+    AT_GID = 116,
+    AT_SIZE = 124,
+    AT_MTIME = 136,
+    AT_CHECKSUM = 148,
+    AT_TYPE = 156,
+    AT_MAGIC = 257,
+    AT_PREFIX = 345,
+    PREFIX_FIELD = 155
+};
 
 struct tar_writer {
     char *path;
@@ -201,7 +212,8 @@ static int64_t number(const uint8_t *field, int width)
 
 static void header_name(const uint8_t *header, char name[TAR_NAME_BYTES])
 {
-    int prefix = memcmp(header + AT_MAGIC, "ustar\0", 6) == 0 ? (int)strnlen((const char *)header + AT_PREFIX, PREFIX_FIELD) : 0;
+    int prefix =
+        memcmp(header + AT_MAGIC, "ustar\0", 6) == 0 ? (int)strnlen((const char *)header + AT_PREFIX, PREFIX_FIELD) : 0;
     snprintf(name, TAR_NAME_BYTES, "%.*s%s%.*s", prefix, header + AT_PREFIX, prefix ? "/" : "",
              (int)strnlen((const char *)header, NAME_FIELD), header);
 }
@@ -217,7 +229,8 @@ static void pax_records(const char *text, size_t size, char name[TAR_NAME_BYTES]
             return;
         const char *key = text + digits + 1, *end = text + at + length - 1;
         if (end - key > 5 && !memcmp(key, "path=", 5))
-            snprintf(name, TAR_NAME_BYTES, "%.*s", (int)(end - key - 5 < TAR_NAME_BYTES ? end - key - 5 : TAR_NAME_BYTES), key + 5);
+            snprintf(name, TAR_NAME_BYTES, "%.*s",
+                     (int)(end - key - 5 < TAR_NAME_BYTES ? end - key - 5 : TAR_NAME_BYTES), key + 5);
         if (end - key > 5 && !memcmp(key, "size=", 5)) {
             *bytes = 0;
             for (const char *p = key + 5; p < end && *p >= '0' && *p <= '9' && *bytes < INT64_MAX / 16; p++)
@@ -258,7 +271,8 @@ vt_status tar_next(struct tar_reader *reader, struct tar_member *member, bool *f
         if (header[0] == 0 && number(header + AT_CHECKSUM, 8) == 0)
             return VT_OK; /* the zero blocks at the end */
         if (number(header + AT_CHECKSUM, 8) != (int64_t)header_checksum(header))
-            return VT_FAIL(VT_E_FORMAT, "%s: offset %lld: not a tar header (its checksum is wrong)", reader->name, (long long)at);
+            return VT_FAIL(VT_E_FORMAT, "%s: offset %lld: not a tar header (its checksum is wrong)", reader->name,
+                           (long long)at);
         int type = header[AT_TYPE];
         int64_t bytes = number(header + AT_SIZE, 12), data = at + TAR_BLOCK;
         if (long_bytes >= 0 && (type == '0' || type == 0))

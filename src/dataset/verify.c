@@ -19,7 +19,14 @@
 #include "dataset/shard_index.h"
 #include "dataset/tar.h"
 
-enum { PATH_BYTES = 4096, CHUNK = 1 << 20, MOST_THREADS = 256, LOGGED = 20, PROGRESS_MS = 5000, MAX_INDEX_BYTES = 1 << 30 };
+enum {
+    PATH_BYTES = 4096,
+    CHUNK = 1 << 20,
+    MOST_THREADS = 256,
+    LOGGED = 20,
+    PROGRESS_MS = 5000,
+    MAX_INDEX_BYTES = 1 << 30
+};
 
 /* One shard is one piece of work. */
 struct job {
@@ -36,7 +43,7 @@ struct verify {
     int job_count;
     atomic_int next_job;
     atomic_llong samples, warnings;
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock;          /* of what follows */
     struct manifest_dropped **bad; /* [split] lists; strings owned */
     int *bad_count, *bad_capacity;
     int64_t bad_total;
@@ -78,8 +85,8 @@ static void note_bad(struct verify *v, const struct job *job, const struct sampl
     pthread_mutex_unlock(&v->lock);
 }
 
-static vt_status check_sample(struct verify *v, const struct job *job, const struct sample_record *record, uint8_t **buffer,
-                              size_t *capacity, struct image *image)
+static vt_status check_sample(struct verify *v, const struct job *job, const struct sample_record *record,
+                              uint8_t **buffer, size_t *capacity, struct image *image)
 {
     struct image_info info;
     int warnings = 0;
@@ -87,8 +94,8 @@ static vt_status check_sample(struct verify *v, const struct job *job, const str
     size_t size = (size_t)record->bytes;
     VT_TRY(image_probe(*buffer, size, &info));
     if (info.width != record->width || info.height != record->height || info.codec != record->codec)
-        return VT_FAIL(VT_E_FORMAT, "the image is %d x %d, the index says %d x %d", info.width, info.height, record->width,
-                       record->height);
+        return VT_FAIL(VT_E_FORMAT, "the image is %d x %d, the index says %d x %d", info.width, info.height,
+                       record->width, record->height);
     VT_TRY(image_decode_strict(*buffer, size, info.channels <= 2 ? 1 : 3, image, &warnings));
     atomic_fetch_add(&v->warnings, warnings > 0);
     if (warnings > 0 && v->desc->strict)
@@ -106,8 +113,8 @@ static vt_status check_label(struct tar_reader *reader, const struct shard_index
     VT_TRY(tar_next(reader, &member, &found));
     if (!found || member.bytes != length || pread(reader->fd, text, (size_t)length, member.offset) != length ||
         memcmp(text, expected, (size_t)length) != 0)
-        return VT_FAIL(VT_E_FORMAT, "%s: sample %zu: its .cls member does not hold the index's label %s", reader->name, i,
-                       expected);
+        return VT_FAIL(VT_E_FORMAT, "%s: sample %zu: its .cls member does not hold the index's label %s", reader->name,
+                       i, expected);
     return VT_OK;
 }
 
@@ -123,10 +130,10 @@ static vt_status check_members(struct tar_reader *reader, const struct shard_ind
             VT_TRY(tar_next(reader, &member, &found));
         while (foreign && found && (uint64_t)member.offset < index->offset[i]);
         if (!found || (uint64_t)member.offset != index->offset[i] || (uint64_t)member.bytes != index->bytes[i])
-            return VT_FAIL(VT_E_FORMAT, "%s: sample %zu: the index says %u bytes at offset %llu, the tar has %s of %lld at %lld",
-                           reader->name, i, index->bytes[i], (unsigned long long)index->offset[i],
-                           found ? member.name : "nothing", found ? (long long)member.bytes : 0LL,
-                           found ? (long long)member.offset : 0LL);
+            return VT_FAIL(
+                VT_E_FORMAT, "%s: sample %zu: the index says %u bytes at offset %llu, the tar has %s of %lld at %lld",
+                reader->name, i, index->bytes[i], (unsigned long long)index->offset[i], found ? member.name : "nothing",
+                found ? (long long)member.bytes : 0LL, found ? (long long)member.offset : 0LL);
         if (!foreign && labels == 1)
             VT_TRY(check_label(reader, index, i, label));
         label += labels;
@@ -148,8 +155,8 @@ static vt_status hash_file(int fd, const char *path, uint64_t expected)
         if (n < 0)
             status = VT_FAIL(VT_E_IO, "%s: read: %s", path, strerror(errno));
         else if (hash != expected)
-            status = VT_FAIL(VT_E_FORMAT, "%s: damaged: its xxh3 is %016llx, expected %016llx", path, (unsigned long long)hash,
-                             (unsigned long long)expected);
+            status = VT_FAIL(VT_E_FORMAT, "%s: damaged: its xxh3 is %016llx, expected %016llx", path,
+                             (unsigned long long)hash, (unsigned long long)expected);
     }
     XXH3_freeState(state);
     free(chunk);

@@ -1,10 +1,10 @@
-/* Inside image/: what each codec file gives to image.c. Pixels come out as stored (1 or 3 channels after the codec's own
- * conversion: palette to RGB, CMYK to RGB, alpha dropped, 16 bit to 8); image.c turns them into what the caller asked. */
+/* Inside image/: what each codec file gives to image.c. Pixels come out as stored (1 or 3 channels after the codec's
+ * own conversion: palette to RGB, CMYK to RGB, alpha dropped, 16 bit to 8); image.c turns them into what the caller
+ * asked. */
 #ifndef VT_IMAGE_CODEC_H
 #define VT_IMAGE_CODEC_H
 
 #include "image/image.h"
-
 
 /* Refuse sizes above the caps; `what` names the codec. */
 VT_MUST_CHECK vt_status image_check_size(const char *what, uint64_t width, uint64_t height);

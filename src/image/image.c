@@ -39,7 +39,8 @@ enum codec image_codec(const uint8_t *bytes, size_t size)
         return CODEC_JPEG;
     if (size >= 8 && !memcmp(bytes, png_magic, 8))
         return CODEC_PNG;
-    if (size >= 3 && bytes[0] == 'P' && strchr("2356", bytes[1]) && bytes[1] && strchr(" \t\r\n#", bytes[2]) && bytes[2])
+    if (size >= 3 && bytes[0] == 'P' && strchr("2356", bytes[1]) && bytes[1] && strchr(" \t\r\n#", bytes[2]) &&
+        bytes[2])
         return CODEC_PNM;
     return CODEC_NONE;
 }
@@ -47,10 +48,14 @@ enum codec image_codec(const uint8_t *bytes, size_t size)
 const char *image_codec_extension(enum codec codec)
 {
     switch (codec) {
-    case CODEC_JPEG: return "jpg";
-    case CODEC_PNG: return "png";
-    case CODEC_PNM: return "pgm";
-    case CODEC_NONE: break;
+    case CODEC_JPEG:
+        return "jpg";
+    case CODEC_PNG:
+        return "png";
+    case CODEC_PNM:
+        return "pgm";
+    case CODEC_NONE:
+        break;
     }
     return "bin";
 }
@@ -59,8 +64,9 @@ static vt_status fail_unknown(const uint8_t *bytes, size_t size)
 {
     if (size < 4)
         return VT_FAIL(VT_E_FORMAT, "not an image: %zu bytes", size);
-    return VT_FAIL(VT_E_FORMAT, "not an image: starts with %02x %02x %02x %02x, expected JPEG, PNG or PNM (P2 P3 P5 P6)",
-                   bytes[0], bytes[1], bytes[2], bytes[3]);
+    return VT_FAIL(VT_E_FORMAT,
+                   "not an image: starts with %02x %02x %02x %02x, expected JPEG, PNG or PNM (P2 P3 P5 P6)", bytes[0],
+                   bytes[1], bytes[2], bytes[3]);
 }
 
 vt_status image_check_size(const char *what, uint64_t width, uint64_t height)
@@ -92,7 +98,8 @@ void image_convert_row(const uint8_t *src, int from, uint8_t *dst, int to, size_
             dst[3 * i] = dst[3 * i + 1] = dst[3 * i + 2] = src[i];
     } else {
         for (size_t i = 0; i < count; i++)
-            dst[i] = (uint8_t)((19595u * src[3 * i] + 38470u * src[3 * i + 1] + 7471u * src[3 * i + 2] + 0x8000u) >> 16);
+            dst[i] =
+                (uint8_t)((19595u * src[3 * i] + 38470u * src[3 * i + 1] + 7471u * src[3 * i + 2] + 0x8000u) >> 16);
     }
 }
 
@@ -100,10 +107,14 @@ vt_status image_probe(const uint8_t *bytes, size_t size, struct image_info *info
 {
     memset(info, 0, sizeof *info);
     switch (image_codec(bytes, size)) {
-    case CODEC_JPEG: return jpeg_probe(bytes, size, info);
-    case CODEC_PNG: return png_probe(bytes, size, info);
-    case CODEC_PNM: return pnm_probe(bytes, size, info);
-    case CODEC_NONE: break;
+    case CODEC_JPEG:
+        return jpeg_probe(bytes, size, info);
+    case CODEC_PNG:
+        return png_probe(bytes, size, info);
+    case CODEC_PNM:
+        return pnm_probe(bytes, size, info);
+    case CODEC_NONE:
+        break;
     }
     return fail_unknown(bytes, size);
 }
@@ -113,10 +124,14 @@ static vt_status decode(const uint8_t *bytes, size_t size, int channels, const s
 {
     VT_CHECK(channels == 1 || channels == 3);
     switch (image_codec(bytes, size)) {
-    case CODEC_JPEG: return jpeg_decode(bytes, size, channels, rect, out, warnings);
-    case CODEC_PNG: return png_decode(bytes, size, channels, rect, out);
-    case CODEC_PNM: return pnm_decode(bytes, size, channels, rect, out);
-    case CODEC_NONE: break;
+    case CODEC_JPEG:
+        return jpeg_decode(bytes, size, channels, rect, out, warnings);
+    case CODEC_PNG:
+        return png_decode(bytes, size, channels, rect, out);
+    case CODEC_PNM:
+        return pnm_decode(bytes, size, channels, rect, out);
+    case CODEC_NONE:
+        break;
     }
     return fail_unknown(bytes, size);
 }
@@ -126,7 +141,8 @@ vt_status image_decode(const uint8_t *bytes, size_t size, int channels, struct i
     return decode(bytes, size, channels, NULL, out, NULL);
 }
 
-vt_status image_decode_region(const uint8_t *bytes, size_t size, int channels, struct image_rect rect, struct image *out)
+vt_status image_decode_region(const uint8_t *bytes, size_t size, int channels, struct image_rect rect,
+                              struct image *out)
 {
     return decode(bytes, size, channels, &rect, out, NULL);
 }

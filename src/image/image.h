@@ -13,13 +13,13 @@ enum { IMAGE_MAX_SIDE = 65500, IMAGE_MAX_PIXELS = 200 * 1000 * 1000 };
 
 struct image {
     int width, height, channels;
-    uint8_t *pixels;   /* height*width*channels, owned: image_close frees; a reused image keeps its capacity */
+    uint8_t *pixels; /* height*width*channels, owned: image_close frees; a reused image keeps its capacity */
     size_t capacity;
 };
 
 struct image_info {
     enum codec codec;
-    int width, height, channels; /* channels as stored: 1, 3, 4 (RGBA, CMYK); 2 = grey + alpha */
+    int width, height, channels;       /* channels as stored: 1, 3, 4 (RGBA, CMYK); 2 = grey + alpha */
     int progressive, exif_orientation; /* 0 when unknown */
 };
 
@@ -37,7 +37,8 @@ const char *image_codec_extension(enum codec codec); /* "jpg", "png", "pgm" */
 /* Header only: no pixel is decoded. */
 VT_MUST_CHECK vt_status image_probe(const uint8_t *bytes, size_t size, struct image_info *info);
 /* Whole image as `channels` (1 or 3): grey is replicated, RGB to grey by ITU-R 601 luma as PIL's "L"
- * ((19595 R + 38470 G + 7471 B + 0x8000) >> 16); alpha is dropped; CMYK (Adobe inverted) to RGB by r = k*c/255. EXIF orientation is ignored. */
+ * ((19595 R + 38470 G + 7471 B + 0x8000) >> 16); alpha is dropped; CMYK (Adobe inverted) to RGB by r = k*c/255. EXIF
+ * orientation is ignored. */
 VT_MUST_CHECK vt_status image_decode(const uint8_t *bytes, size_t size, int channels, struct image *out);
 /* Only `rect` of the image (inside its bounds); bit-equal to cropping the whole decode. JPEG skips what it can. */
 VT_MUST_CHECK vt_status image_decode_region(const uint8_t *bytes, size_t size, int channels, struct image_rect rect,

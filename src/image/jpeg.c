@@ -23,7 +23,10 @@ struct decoder {
     const char *limit; /* set when a cap, not the data, stopped it */
 };
 
-static void on_error(j_common_ptr common) { longjmp(((struct decoder *)common->client_data)->escape, 1); }
+static void on_error(j_common_ptr common)
+{
+    longjmp(((struct decoder *)common->client_data)->escape, 1);
+}
 
 static void on_message(j_common_ptr common, int level)
 {
@@ -79,7 +82,10 @@ static void prepare(struct decoder *decoder)
     decoder->progress.progress_monitor = on_progress;
 }
 
-static unsigned read_u16(const uint8_t *at, int big) { return big ? at[0] << 8u | at[1] : at[1] << 8u | at[0]; }
+static unsigned read_u16(const uint8_t *at, int big)
+{
+    return big ? at[0] << 8u | at[1] : at[1] << 8u | at[0];
+}
 static uint32_t read_u32(const uint8_t *at, int big)
 {
     uint32_t a = read_u16(at, big), b = read_u16(at + 2, big);
@@ -205,10 +211,11 @@ static void read_rows(struct decoder *decoder, struct image_rect rect, int chann
     }
     size_t skip = (size_t)rect.x - left, count = (size_t)rect.width, row_bytes = count * (size_t)channels;
     JDIMENSION first_row = (JDIMENSION)rect.y, end_row = first_row + (JDIMENSION)rect.height;
-    int straight = jpeg->output_components == channels && count == jpeg->output_width; /* rows are the caller's as they come */
+    int straight =
+        jpeg->output_components == channels && count == jpeg->output_width; /* rows are the caller's as they come */
     JSAMPROW targets[ROWS_PER_READ];
-    JSAMPARRAY rows = (*jpeg->mem->alloc_sarray)((j_common_ptr)jpeg, JPOOL_IMAGE,
-                                                 jpeg->output_width * (JDIMENSION)jpeg->output_components, ROWS_PER_READ);
+    JSAMPARRAY rows = (*jpeg->mem->alloc_sarray)(
+        (j_common_ptr)jpeg, JPOOL_IMAGE, jpeg->output_width * (JDIMENSION)jpeg->output_components, ROWS_PER_READ);
     if (first_row > 0 && region_is_exact(jpeg))
         jpeg_skip_scanlines(jpeg, first_row);
     while (jpeg->output_scanline < end_row) {

@@ -189,7 +189,10 @@ static void on_write(png_structp png, png_bytep data, size_t count)
     writer->size += count;
 }
 
-static void on_flush(png_structp png) { (void)png; }
+static void on_flush(png_structp png)
+{
+    (void)png;
+}
 
 vt_status image_encode_png(const struct image *image, uint8_t **bytes, size_t *size)
 {

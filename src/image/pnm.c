@@ -9,7 +9,10 @@ struct pnm {
     const uint8_t *at, *end; /* the raster */
 };
 
-static int is_space(uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+static int is_space(uint8_t c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 /* Next unsigned number, past white space and # comments; -1 at the end of the data or on anything else. */
 static long next_number(const uint8_t **at, const uint8_t *end, long limit)

@@ -1,5 +1,5 @@
-/* The antialiased separable resize of Pillow (libImaging/Resample.c): same coefficients, same rounding, same order, hence
- * the same bits. Horizontal pass first, over the source rows the vertical pass needs; 8 bits in between. */
+/* The antialiased separable resize of Pillow (libImaging/Resample.c): same coefficients, same rounding, same order,
+ * hence the same bits. Horizontal pass first, over the source rows the vertical pass needs; 8 bits in between. */
 #include "image/resize.h"
 
 #include <math.h>
@@ -210,10 +210,12 @@ static vt_status grow(uint8_t **bytes, size_t *capacity, size_t needed)
 }
 
 /* Rows first..first+count-1 of src, resized to axis->out pixels, into `between`. */
-static vt_status horizontal(struct scratch *scratch, const struct resize_kernels *kernels, const struct resize_axis *axis,
-                            const struct image *src, int first, int count, uint8_t *between)
+static vt_status horizontal(struct scratch *scratch, const struct resize_kernels *kernels,
+                            const struct resize_axis *axis, const struct image *src, int first, int count,
+                            uint8_t *between)
 {
-    size_t row_bytes = (size_t)src->width * (size_t)src->channels, out_bytes = (size_t)axis->out * (size_t)src->channels;
+    size_t row_bytes = (size_t)src->width * (size_t)src->channels,
+           out_bytes = (size_t)axis->out * (size_t)src->channels;
     size_t slack = RESIZE_SLACK; /* padded taps and whole-register loads reach past the last source pixel */
     const uint8_t *end = src->pixels + row_bytes * (size_t)src->height;
     VT_TRY(grow(&scratch->edge, &scratch->edge_bytes, 4 * (row_bytes + slack)));

@@ -1,6 +1,6 @@
 /* The inner loops of the resize. AVX2: a 22-bit coefficient k = high * 2^11 + low has both parts in 16 bits, so two
- * multiply-adds (pmaddwd) of pixel pairs give exact 32-bit partial sums; sum = (sum_high << 11) + sum_low modulo 2^32, the
- * scalar sum. */
+ * multiply-adds (pmaddwd) of pixel pairs give exact 32-bit partial sums; sum = (sum_high << 11) + sum_low modulo 2^32,
+ * the scalar sum. */
 #include "image/resize.h"
 
 #include <string.h>
@@ -66,21 +66,22 @@ AVX2 static inline __m256i finish(__m256i high, __m256i low)
 /* RGB, 2 rows per register (one per 128-bit lane), 4 rows per call, 4 taps = 12 bytes per load. */
 AVX2 static void avx2_rows_rgb(const struct resize_axis *axis, const uint8_t *const rows[4], uint8_t *const outs[4])
 {
-    const __m256i first_pair = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 0, -1, 3, -1, 1,
-                                                -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1);
-    const __m256i second_pair = _mm256_setr_epi8(6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1, 6, -1, 9, -1,
-                                                 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
+    const __m256i first_pair = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 0, -1, 3, -1,
+                                                1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1);
+    const __m256i second_pair = _mm256_setr_epi8(6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1, 6, -1, 9,
+                                                 -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
     for (int i = 0; i < axis->out; i++) {
-        const int16_t *high = axis->high + (size_t)i * (size_t)axis->taps, *low = axis->low + (size_t)i * (size_t)axis->taps;
+        const int16_t *high = axis->high + (size_t)i * (size_t)axis->taps,
+                      *low = axis->low + (size_t)i * (size_t)axis->taps;
         size_t offset = (size_t)axis->first[i] * 3;
         __m256i high01 = _mm256_setzero_si256(), low01 = high01, high23 = high01, low23 = high01;
         for (int t = 0; t < axis->count[i]; t += 4, offset += 12) {
-            __m256i a = _mm256_inserti128_si256(
-                _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(rows[0] + offset))),
-                _mm_loadu_si128((const __m128i *)(rows[1] + offset)), 1);
-            __m256i b = _mm256_inserti128_si256(
-                _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(rows[2] + offset))),
-                _mm_loadu_si128((const __m128i *)(rows[3] + offset)), 1);
+            __m256i a =
+                _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(rows[0] + offset))),
+                                        _mm_loadu_si128((const __m128i *)(rows[1] + offset)), 1);
+            __m256i b =
+                _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(rows[2] + offset))),
+                                        _mm_loadu_si128((const __m128i *)(rows[3] + offset)), 1);
             __m256i k_high = pair_of(high + t), k_low = pair_of(low + t);
             __m256i pixels_a = _mm256_shuffle_epi8(a, first_pair), pixels_b = _mm256_shuffle_epi8(b, first_pair);
             high01 = _mm256_add_epi32(high01, _mm256_madd_epi16(pixels_a, k_high));
@@ -110,7 +111,8 @@ AVX2 static void avx2_rows_rgb(const struct resize_axis *axis, const uint8_t *co
 AVX2 static void avx2_rows_grey(const struct resize_axis *axis, const uint8_t *const rows[4], uint8_t *const outs[4])
 {
     for (int i = 0; i < axis->out; i++) {
-        const int16_t *high = axis->high + (size_t)i * (size_t)axis->taps, *low = axis->low + (size_t)i * (size_t)axis->taps;
+        const int16_t *high = axis->high + (size_t)i * (size_t)axis->taps,
+                      *low = axis->low + (size_t)i * (size_t)axis->taps;
         size_t offset = (size_t)axis->first[i];
         /* Each 64-bit part of a register is a row: 4 taps as words, 2 partial sums. */
         __m256i sum_high = _mm256_setzero_si256(), sum_low = sum_high;
@@ -146,7 +148,8 @@ AVX2 static void avx2_rows(const struct resize_axis *axis, int channels, const u
 AVX2 static inline void avx2_column_32(const struct resize_axis *axis, int i, const uint8_t *src, size_t row_bytes,
                                        uint8_t *dst)
 {
-    const int16_t *high = axis->high + (size_t)i * (size_t)axis->taps, *low = axis->low + (size_t)i * (size_t)axis->taps;
+    const int16_t *high = axis->high + (size_t)i * (size_t)axis->taps,
+                  *low = axis->low + (size_t)i * (size_t)axis->taps;
     const __m256i zero = _mm256_setzero_si256();
     __m256i h0 = zero, h1 = zero, h2 = zero, h3 = zero, l0 = zero, l1 = zero, l2 = zero, l3 = zero;
     int count = axis->count[i];
@@ -190,5 +193,8 @@ const struct resize_kernels *resize_best(void)
     return __builtin_cpu_supports("avx2") ? &resize_avx2 : &resize_scalar;
 }
 #else
-const struct resize_kernels *resize_best(void) { return &resize_scalar; }
+const struct resize_kernels *resize_best(void)
+{
+    return &resize_scalar;
+}
 #endif

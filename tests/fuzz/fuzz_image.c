@@ -1,6 +1,6 @@
 /* FUZZ_ROOMS: image
- * Any bytes to the decoders. What decodes must have the size the header said; a region must equal the crop; a resize must
- * run. Large images are passed over: they are slow, not interesting. */
+ * Any bytes to the decoders. What decodes must have the size the header said; a region must equal the crop; a resize
+ * must run. Large images are passed over: they are slow, not interesting. */
 #include "fuzz.h"
 
 #include "image/image.h"
@@ -26,8 +26,10 @@ static void check_region(const uint8_t *bytes, size_t size, const struct image *
         size_t row = (size_t)rect.width * (size_t)whole->channels;
         require(part.width == rect.width && part.height == rect.height);
         for (int y = 0; y < rect.height; y++)
-            require(memcmp(part.pixels + (size_t)y * row, whole->pixels + ((size_t)(rect.y + y) * (size_t)whole->width +
-                    (size_t)rect.x) * (size_t)whole->channels, row) == 0);
+            require(memcmp(part.pixels + (size_t)y * row,
+                           whole->pixels +
+                               ((size_t)(rect.y + y) * (size_t)whole->width + (size_t)rect.x) * (size_t)whole->channels,
+                           row) == 0);
     }
     image_close(&part);
 }

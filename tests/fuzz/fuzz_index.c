@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     if (shard_index_parse(bytes, size, CLASSES, "index", &index) != VT_OK)
         return 0;
     for (size_t i = 0; i < index.samples; i++) {
-        if (index.offset[i] > (uint64_t)index.shard_bytes || index.bytes[i] > (uint64_t)index.shard_bytes - index.offset[i])
+        if (index.offset[i] > (uint64_t)index.shard_bytes ||
+            index.bytes[i] > (uint64_t)index.shard_bytes - index.offset[i])
             abort();
         shard_index_key(&index, i, key, sizeof key);
     }

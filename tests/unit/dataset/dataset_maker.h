@@ -61,7 +61,10 @@ static inline void flip_bit(const char *path, long offset, int bit)
     fclose(file);
 }
 
-static inline uint8_t idx_pixel(int item, int i) { return (uint8_t)(item * 31 + i * 7 + item * i); }
+static inline uint8_t idx_pixel(int item, int i)
+{
+    return (uint8_t)(item * 31 + i * 7 + item * i);
+}
 
 /* NAME-images-idx3-ubyte and labels: `count` images of 6 x 5, label = item % 10. */
 static inline void make_idx(const char *folder, const char *name, int count)
@@ -70,7 +73,8 @@ static inline void make_idx(const char *folder, const char *name, int count)
     char path[600];
     size_t size = 16 + (size_t)count * ROWS * COLUMNS;
     uint8_t *bytes = calloc(1, size);
-    const uint8_t header[16] = {0, 0, 8, 3, 0, 0, (uint8_t)(count >> 8), (uint8_t)count, 0, 0, 0, ROWS, 0, 0, 0, COLUMNS};
+    const uint8_t header[16] = {0, 0,    8, 3, 0, 0,      (uint8_t)(count >> 8), (uint8_t)count, 0, 0,
+                                0, ROWS, 0, 0, 0, COLUMNS};
     memcpy(bytes, header, 16);
     for (int n = 0; n < count; n++)
         for (int i = 0; i < ROWS * COLUMNS; i++)

@@ -20,14 +20,24 @@ static void parts_of_splits(void)
     static const struct {
         const char *spec;
         int64_t first, count;
-    } good[] = {{"train", 0, 250}, {"train[:10%]", 0, 25}, {"train[200:]", 200, 50}, {"train[10%:20%]", 25, 25}, {"val", 0, 20},
-                {"train[:1]", 0, 1}, {"train[99.6%:]", 249, 1}, {"train[:]", 0, 250}, {"train[5:100%]", 5, 245}};
+    } good[] = {{"train", 0, 250},          {"train[:10%]", 0, 25}, {"train[200:]", 200, 50},
+                {"train[10%:20%]", 25, 25}, {"val", 0, 20},         {"train[:1]", 0, 1},
+                {"train[99.6%:]", 249, 1},  {"train[:]", 0, 250},   {"train[5:100%]", 5, 245}};
     static const struct {
         const char *spec, *message;
-    } bad[] = {{"tain", "has no split \"tain\"; it has: train, val"}, {"train[", "expected NAME"}, {"train[5]", "expected NAME"},
-               {"train[:10%", "expected NAME"}, {"train[:10%]x", "expected NAME"}, {"", "expected NAME"}, {"[:5]", "expected NAME"},
-               {"train[-5:]", "expected NAME"}, {"train[:101%]", "expected NAME"}, {"train[:251]", "empty or outside"},
-               {"train[5:5]", "empty or outside"}, {"train[300:]", "empty or outside"}, {"train[:0.1%]", "empty or outside"}};
+    } bad[] = {{"tain", "has no split \"tain\"; it has: train, val"},
+               {"train[", "expected NAME"},
+               {"train[5]", "expected NAME"},
+               {"train[:10%", "expected NAME"},
+               {"train[:10%]x", "expected NAME"},
+               {"", "expected NAME"},
+               {"[:5]", "expected NAME"},
+               {"train[-5:]", "expected NAME"},
+               {"train[:101%]", "expected NAME"},
+               {"train[:251]", "empty or outside"},
+               {"train[5:5]", "empty or outside"},
+               {"train[300:]", "empty or outside"},
+               {"train[:0.1%]", "empty or outside"}};
     struct dataset *dataset;
     struct dataset_split *split, *whole;
     struct dataset_split_info info, whole_info;
@@ -121,7 +131,8 @@ static void swapped_files(void)
     refuse(dir, VT_E_FORMAT, "train-000002.tar", "bytes, expected");
     /* Another dataset's manifest over these shards. */
     make_idx(below("idx2"), "train", 250);
-    ASSERT_OK(pack_run(&(struct pack_desc){.source = below("idx2"), .dir = below("ds2"), .shard_samples = 100, .seed = 9}, NULL));
+    ASSERT_OK(pack_run(
+        &(struct pack_desc){.source = below("idx2"), .dir = below("ds2"), .shard_samples = 100, .seed = 9}, NULL));
     dir = copy();
     CU_ASSERT_EQUAL(rename(below("ds2/manifest.pb"), below("d/manifest.pb")), 0);
     CU_ASSERT_EQUAL(rename(below("ds2/manifest.pb.xxh3"), below("d/manifest.pb.xxh3")), 0);
@@ -173,7 +184,8 @@ static void damaged_payload(void)
     CU_ASSERT_EQUAL(missed, 0);
     dataset_record(split, 17, &record);
     flip_bit(below("d/shards/train-000001.tar"), (long)record.offset + 20, 3);
-    ASSERT_FAILS(dataset_read(split, &record, &buffer, &capacity), VT_E_FORMAT, "train-000001.tar, sample 17 (key 00000117), offset ");
+    ASSERT_FAILS(dataset_read(split, &record, &buffer, &capacity), VT_E_FORMAT,
+                 "train-000001.tar, sample 17 (key 00000117), offset ");
     ASSERT_FAILS(dataset_read(split, &record, &buffer, &capacity), VT_E_FORMAT, "damaged: crc32c is ");
     dataset_record(split, 18, &record);
     ASSERT_OK(dataset_read(split, &record, &buffer, &capacity));

@@ -1,12 +1,19 @@
-/* The sample order: every sample once per epoch for any N, keyed by seed and epoch, the same wherever it is asked from. */
+/* The sample order: every sample once per epoch for any N, keyed by seed and epoch, the same wherever it is asked from.
+ */
 #include "test.h"
 
 #include "base/clock.h"
 #include "dataset/order.h"
 
-static struct order make(enum order_mode mode, uint64_t n, uint64_t seed, uint32_t k, uint32_t v, uint32_t m, bool sticky)
+static struct order make(enum order_mode mode, uint64_t n, uint64_t seed, uint32_t k, uint32_t v, uint32_t m,
+                         bool sticky)
 {
-    struct order_desc desc = {.mode = mode, .seed = seed, .samples = n, .block_samples = k, .stripes = v, .window_blocks = m,
+    struct order_desc desc = {.mode = mode,
+                              .seed = seed,
+                              .samples = n,
+                              .block_samples = k,
+                              .stripes = v,
+                              .window_blocks = m,
                               .sticky = sticky};
     struct order order;
     ASSERT_OK(order_init(&order, &desc));
@@ -177,7 +184,8 @@ static void constant_time_and_known_values(void)
     CU_ASSERT(sum > 0);
     CU_ASSERT(clock_ms() - start < 500);
     /* A change of these numbers changes the order of every run: it must be a decision. */
-    struct order full = make(ORDER_FULL, 1000, 42, 0, 0, 0, false), window = make(ORDER_WINDOW, 1000, 42, 8, 4, 2, false);
+    struct order full = make(ORDER_FULL, 1000, 42, 0, 0, 0, false),
+                 window = make(ORDER_WINDOW, 1000, 42, 8, 4, 2, false);
     CU_ASSERT_EQUAL(order_sample(&full, 0), 800);
     CU_ASSERT_EQUAL(order_sample(&full, 1234), 183);
     CU_ASSERT_EQUAL(order_sample(&window, 1234), 847);
@@ -187,7 +195,8 @@ static void refuses_nonsense(void)
 {
     struct order order;
     ASSERT_FAILS(order_init(&order, &(struct order_desc){.mode = ORDER_FULL}), VT_E_USAGE, "no samples");
-    ASSERT_FAILS(order_init(&order, &(struct order_desc){.mode = ORDER_WINDOW, .samples = 10}), VT_E_USAGE, "at least 1");
+    ASSERT_FAILS(order_init(&order, &(struct order_desc){.mode = ORDER_WINDOW, .samples = 10}), VT_E_USAGE,
+                 "at least 1");
 }
 
 static const struct test_case cases[] = {

@@ -7,7 +7,10 @@
 
 #include "dataset/verify.h"
 
-static void pack(const struct pack_desc *desc, struct pack_report *report) { ASSERT_OK(pack_run(desc, report)); }
+static void pack(const struct pack_desc *desc, struct pack_report *report)
+{
+    ASSERT_OK(pack_run(desc, report));
+}
 
 static void idx_round_trip(void)
 {
@@ -66,7 +69,8 @@ static void idx_round_trip(void)
 
 static void same_input_same_bytes(void)
 {
-    const struct pack_desc desc = {.source = below("idx"), .dir = below("idx.again"), .name = "idx.ds", .seed = 3, .shard_samples = 100};
+    const struct pack_desc desc = {
+        .source = below("idx"), .dir = below("idx.again"), .name = "idx.ds", .seed = 3, .shard_samples = 100};
     pack(&desc, NULL);
     CU_ASSERT(same_tree(below("idx.ds"), below("idx.again")));
     struct pack_desc other = desc;
@@ -79,9 +83,11 @@ static void same_input_same_bytes(void)
 static void shards_are_webdataset_tars(void)
 {
     char command[900];
-    snprintf(command, sizeof command, "cd %s/idx.ds/shards && test $(tar tf train-000002.tar | wc -l) = 60 && "
+    snprintf(command, sizeof command,
+             "cd %s/idx.ds/shards && test $(tar tf train-000002.tar | wc -l) = 60 && "
              "test \"$(tar tf train-000002.tar | head -2 | tr '\\n' ' ')\" = '00000200.pgm 00000200.cls ' && "
-             "tar xOf train-000002.tar 00000200.cls | grep -qx '[0-9]'", test_root);
+             "tar xOf train-000002.tar 00000200.cls | grep -qx '[0-9]'",
+             test_root);
     CU_ASSERT_EQUAL(system(command), 0);
 }
 
@@ -189,14 +195,15 @@ static void val_draws(void)
     CU_ASSERT(val[0] == 3 && val[1] == 3);
     pack(&(struct pack_desc){.source = below("flat"), .dir = below("flat.n"), .val = "7"}, &report);
     CU_ASSERT(report.split[0].samples == 23 && report.split[1].samples == 7);
-    pack(&(struct pack_desc){.source = below("flat"), .dir = below("flat.again"), .name = "flat.n", .val = "7"}, &report);
+    pack(&(struct pack_desc){.source = below("flat"), .dir = below("flat.again"), .name = "flat.n", .val = "7"},
+         &report);
     CU_ASSERT(same_tree(below("flat.n"), below("flat.again")));
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("flat"), .dir = below("x"), .val = "10/class"}, NULL), VT_E_USAGE,
-                 "10 samples wanted of b, which has 10");
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("flat"), .dir = below("x"), .val = "7/clas"}, NULL), VT_E_USAGE,
-                 "val \"7/clas\": expected 10%");
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("tree"), .dir = below("x"), .val = "10%"}, NULL), VT_E_USAGE,
-                 "has a val split of its own (9 samples)");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("flat"), .dir = below("x"), .val = "10/class"}, NULL),
+                 VT_E_USAGE, "10 samples wanted of b, which has 10");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("flat"), .dir = below("x"), .val = "7/clas"}, NULL),
+                 VT_E_USAGE, "val \"7/clas\": expected 10%");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("tree"), .dir = below("x"), .val = "10%"}, NULL),
+                 VT_E_USAGE, "has a val split of its own (9 samples)");
     CU_ASSERT(!file_exists(below("x")));
 }
 
@@ -206,7 +213,10 @@ static void options(void)
     struct pack_report report;
     pack(&(struct pack_desc){.source = below("idx"), .dir = below("dry"), .dry_run = true}, &report);
     CU_ASSERT(!file_exists(below("dry")) && report.split[0].samples == 230);
-    pack(&(struct pack_desc){.source = below("idx"), .dir = below("named/"), .classes = "a,b,c,d,e,f,g,h,i,j", .no_shuffle = true}, &report);
+    pack(
+        &(struct pack_desc){
+            .source = below("idx"), .dir = below("named/"), .classes = "a,b,c,d,e,f,g,h,i,j", .no_shuffle = true},
+        &report);
     ASSERT_OK(dataset_open(below("named"), &dataset));
     CU_ASSERT_STRING_EQUAL(dataset_class_name(dataset, 2), "c");
     struct dataset_split *split;
@@ -239,8 +249,12 @@ static void webdataset_in_place(void)
     struct sample_record x, y;
     uint8_t *buffer = NULL;
     size_t capacity = 0;
-    pack(&(struct pack_desc){.source = below("tree.ds/shards"), .dir = below("wds"), .from = "webdataset", .classes = "ant,bee,crab"}, &report);
-    CU_ASSERT(report.splits == 2 && report.classes == 3 && report.split[0].samples == 34 && report.split[1].samples == 9);
+    pack(
+        &(struct pack_desc){
+            .source = below("tree.ds/shards"), .dir = below("wds"), .from = "webdataset", .classes = "ant,bee,crab"},
+        &report);
+    CU_ASSERT(report.splits == 2 && report.classes == 3 && report.split[0].samples == 34 &&
+              report.split[1].samples == 9);
     ASSERT_OK(dataset_open(below("tree.ds"), &ours));
     ASSERT_OK(dataset_open(below("wds"), &theirs));
     ASSERT_OK(dataset_split_open(ours, "train", &a));
@@ -262,19 +276,26 @@ static void webdataset_in_place(void)
 
     char command[1500];
     snprintf(command, sizeof command,
-             "cd %s && mkdir -p f/a f2 && cp tree/val/ant/000.jpg f/a/x.jpg && cp tree/val/bee/001.png f/a/y.PNG && printf '1\n' > f/a/x.cls && "
-             "printf 0 > f/a/y.cls && echo {} > f/a/x.json && tar cf f2/train.tar -C f a/x.cls a/x.json a/x.jpg a/y.PNG a/y.cls && "
-             "mkdir f3 && tar cf f3/train.tar -C f a/x.jpg", test_root);
+             "cd %s && mkdir -p f/a f2 && cp tree/val/ant/000.jpg f/a/x.jpg && cp tree/val/bee/001.png f/a/y.PNG && "
+             "printf '1\n' > f/a/x.cls && "
+             "printf 0 > f/a/y.cls && echo {} > f/a/x.json && tar cf f2/train.tar -C f a/x.cls a/x.json a/x.jpg "
+             "a/y.PNG a/y.cls && "
+             "mkdir f3 && tar cf f3/train.tar -C f a/x.jpg",
+             test_root);
     CU_ASSERT_EQUAL_FATAL(system(command), 0);
     pack(&(struct pack_desc){.source = below("f2"), .dir = below("f2.ds")}, &report);
     CU_ASSERT(report.split[0].samples == 2 && report.classes == 2);
     ASSERT_OK(verify_run(&(struct verify_desc){.dir = below("f2.ds")}, &verified));
     CU_ASSERT(verified.samples == 2 && verified.bad == 0 && verified.bad_shards == 0);
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("f3"), .dir = below("y")}, NULL), VT_E_FORMAT, "a/x has an image but no .cls");
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("f2"), .dir = below("y"), .val = "10%"}, NULL), VT_E_USAGE, "stay as they are");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("f3"), .dir = below("y")}, NULL), VT_E_FORMAT,
+                 "a/x has an image but no .cls");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("f2"), .dir = below("y"), .val = "10%"}, NULL),
+                 VT_E_USAGE, "stay as they are");
     CU_ASSERT_EQUAL(truncate(below("f2/train.tar"), 3000), 0);
-    ASSERT_FAILS(dataset_open(below("f2.ds"), &theirs), VT_E_FORMAT, "f2/train.tar: the shard has 3000 bytes, expected");
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("f2"), .dir = below("y")}, NULL), VT_E_FORMAT, "train.tar: offset ");
+    ASSERT_FAILS(dataset_open(below("f2.ds"), &theirs), VT_E_FORMAT,
+                 "f2/train.tar: the shard has 3000 bytes, expected");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("f2"), .dir = below("y")}, NULL), VT_E_FORMAT,
+                 "train.tar: offset ");
 }
 
 /* The disk fills up in the middle of a shard (a file size limit stands for it). */
@@ -286,7 +307,8 @@ static void full_disk(void)
     CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &old), 0);
     low = (struct rlimit){100000, old.rlim_max};
     CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &low), 0);
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("idx"), .dir = below("full")}, NULL), VT_E_IO, "train-000000.tar");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("idx"), .dir = below("full")}, NULL), VT_E_IO,
+                 "train-000000.tar");
     setrlimit(RLIMIT_FSIZE, &old);
     CU_ASSERT_EQUAL(entries(test_root), before);
 }
@@ -301,7 +323,8 @@ static void killed_at_any_moment(void)
         if (child == 0) {
             if (!freopen("/dev/null", "w", stderr))
                 _exit(9);
-            _exit(pack_run(&(struct pack_desc){.source = below("large"), .dir = below("large.ds"), .shard_samples = 500}, NULL));
+            _exit(pack_run(
+                &(struct pack_desc){.source = below("large"), .dir = below("large.ds"), .shard_samples = 500}, NULL));
         }
         usleep((useconds_t)(n * n * 1500));
         kill(child, SIGKILL);
@@ -340,12 +363,14 @@ static void leftovers_of_the_dead(void)
 static void bad_sources(void)
 {
     int before = entries(test_root);
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("nowhere"), .dir = below("y")}, NULL), VT_E_IO, "nowhere: no such source");
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("idx"), .dir = below("idx.ds")}, NULL), VT_E_USAGE, "exists already");
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("idx"), .dir = below("y"), .from = "zip"}, NULL), VT_E_USAGE,
-                 "from \"zip\": expected");
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("idx"), .dir = below("y"), .classes = "a,b"}, NULL), VT_E_USAGE,
-                 "2 names, the source has 10");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("nowhere"), .dir = below("y")}, NULL), VT_E_IO,
+                 "nowhere: no such source");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("idx"), .dir = below("idx.ds")}, NULL), VT_E_USAGE,
+                 "exists already");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("idx"), .dir = below("y"), .from = "zip"}, NULL),
+                 VT_E_USAGE, "from \"zip\": expected");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("idx"), .dir = below("y"), .classes = "a,b"}, NULL),
+                 VT_E_USAGE, "2 names, the source has 10");
     make_idx(below("short"), "train", 50);
     CU_ASSERT_EQUAL(truncate(below("short/train-images-idx3-ubyte"), 500), 0);
     ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("short"), .dir = below("y")}, NULL), VT_E_FORMAT,
@@ -353,12 +378,14 @@ static void bad_sources(void)
     make_idx(below("short"), "train", 50);
     make_idx(below("other"), "train", 40);
     CU_ASSERT_EQUAL(rename(below("other/train-labels-idx1-ubyte"), below("short/train-labels-idx1-ubyte")), 0);
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("short"), .dir = below("y")}, NULL), VT_E_FORMAT, "40 labels");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("short"), .dir = below("y")}, NULL), VT_E_FORMAT,
+                 "40 labels");
     write_file(below("junk/c/a.jpg"), "junk", 4);
     ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("junk"), .dir = below("y")}, NULL), VT_E_FORMAT,
                  "none of its 1 images can be read; the first: c/a.jpg: not an image");
     write_file(below("nothing/c/a.txt"), "junk", 4);
-    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("nothing"), .dir = below("y")}, NULL), VT_E_USAGE, "no images");
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("nothing"), .dir = below("y")}, NULL), VT_E_USAGE,
+                 "no images");
     CU_ASSERT_EQUAL(entries(test_root), before + 4); /* the four sources made here: no y, no leftovers */
     remove_root();
 }

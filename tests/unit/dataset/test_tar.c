@@ -23,8 +23,11 @@ static void written_tars_are_plain(void)
     ASSERT_OK(tar_writer_finish(&writer, &bytes, &hash));
     CU_ASSERT_EQUAL(bytes, 512 * (2 + 2 + 3 + 1 + 2));
     char command[800];
-    snprintf(command, sizeof command, "cd %s && test \"$(tar tf a.tar | tr '\\n' ' ')\" = '00000000.jpg 00000000.cls big empty ' && "
-             "test \"$(tar xOf a.tar 00000000.jpg)\" = hello && tar tvf a.tar | grep -q '^-rw-r--r-- 0/0 *1024 1970-01-01'", test_root);
+    snprintf(
+        command, sizeof command,
+        "cd %s && test \"$(tar tf a.tar | tr '\\n' ' ')\" = '00000000.jpg 00000000.cls big empty ' && "
+        "test \"$(tar xOf a.tar 00000000.jpg)\" = hello && tar tvf a.tar | grep -q '^-rw-r--r-- 0/0 *1024 1970-01-01'",
+        test_root);
     CU_ASSERT_EQUAL(system(command), 0);
     ASSERT_FAILS(tar_writer_open(below("a.tar"), &writer), VT_E_IO, "cannot create: File exists");
     CU_ASSERT_PTR_NULL(writer);
@@ -58,11 +61,15 @@ static void the_systems_tars_are_read(void)
     static const char *const formats[] = {"gnu", "pax", "ustar", "v7"};
     for (int f = 0; f < 4; f++) {
         snprintf(command, sizeof command,
-                 "cd %s && rm -rf t && mkdir -p t/%.90s && printf one > t/a.txt && ln -s a.txt t/link && printf two > t/%.90s/%s && "
-                 "tar --format=%s --sort=name -cf t.tar t", test_root, deep, deep, f < 2 ? deep : "b.txt", formats[f]);
+                 "cd %s && rm -rf t && mkdir -p t/%.90s && printf one > t/a.txt && ln -s a.txt t/link && printf two > "
+                 "t/%.90s/%s && "
+                 "tar --format=%s --sort=name -cf t.tar t",
+                 test_root, deep, deep, f < 2 ? deep : "b.txt", formats[f]);
         if (f == 3)
-            snprintf(command, sizeof command, "cd %s && rm -rf t && mkdir t && printf one > t/a.txt && printf two > t/b && "
-                     "tar --format=v7 --sort=name -cf t.tar t", test_root);
+            snprintf(command, sizeof command,
+                     "cd %s && rm -rf t && mkdir t && printf one > t/a.txt && printf two > t/b && "
+                     "tar --format=v7 --sort=name -cf t.tar t",
+                     test_root);
         CU_ASSERT_EQUAL_FATAL(system(command), 0);
         read_all(below("t.tar"), names, sizeof names);
         CU_ASSERT_PTR_NOT_NULL(strstr(names, "t/a.txt=one "));

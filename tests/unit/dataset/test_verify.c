@@ -10,7 +10,8 @@ static void clean_dataset(void)
     make_root("verify");
     make_class(below("src"), "a", 0, 40);
     make_class(below("src"), "b", 1, 30);
-    ASSERT_OK(pack_run(&(struct pack_desc){.source = below("src"), .dir = below("ds"), .shard_samples = 16, .val = "10"}, NULL));
+    ASSERT_OK(pack_run(
+        &(struct pack_desc){.source = below("src"), .dir = below("ds"), .shard_samples = 16, .val = "10"}, NULL));
     struct verify_report report;
     char *before, *after;
     size_t before_size, after_size;
@@ -115,7 +116,8 @@ static void inspect_is_tolerant(void)
     free(text);
     write_file(below("junk.idx"), "\x0a\xff", 2);
     FILE *null = fopen("/dev/null", "w");
-    ASSERT_FAILS(inspect_dataset(&(struct inspect_desc){.path = below("junk.idx")}, null), VT_E_FORMAT, "junk.idx: not a shard index");
+    ASSERT_FAILS(inspect_dataset(&(struct inspect_desc){.path = below("junk.idx")}, null), VT_E_FORMAT,
+                 "junk.idx: not a shard index");
     ASSERT_FAILS(inspect_dataset(&(struct inspect_desc){.path = below("gone")}, null), VT_E_IO, "gone/manifest.pb");
     fclose(null);
     remove_root();

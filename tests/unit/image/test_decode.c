@@ -1,5 +1,5 @@
-/* Decoders against Pillow (tests/golden/pil_decode.py): exact for PNG and PNM, within 2 levels for JPEG (another libjpeg may
- * round differently). Encoders by round trip. Bad bytes by their message. */
+/* Decoders against Pillow (tests/golden/pil_decode.py): exact for PNG and PNM, within 2 levels for JPEG (another
+ * libjpeg may round differently). Encoders by round trip. Bad bytes by their message. */
 #include "test.h"
 
 #include "base/file.h"
@@ -12,14 +12,14 @@ static const struct {
     enum codec codec;
     int channels, tolerance, progressive, orientation;
 } FILES[] = {
-    {"jpeg_444", "jpg", CODEC_JPEG, 3, 2, 0, 0},  {"jpeg_422", "jpg", CODEC_JPEG, 3, 2, 0, 0},
-    {"jpeg_420", "jpg", CODEC_JPEG, 3, 2, 0, 0},  {"jpeg_progressive", "jpg", CODEC_JPEG, 3, 2, 1, 0},
-    {"jpeg_grey", "jpg", CODEC_JPEG, 1, 2, 0, 0}, {"jpeg_cmyk", "jpg", CODEC_JPEG, 4, 2, 0, 0},
-    {"jpeg_exif6", "jpg", CODEC_JPEG, 3, 2, 0, 6}, {"png_rgb", "png", CODEC_PNG, 3, 0, 0, 0},
-    {"png_grey", "png", CODEC_PNG, 1, 0, 0, 0},   {"png_rgba", "png", CODEC_PNG, 4, 0, 0, 0},
-    {"png_la", "png", CODEC_PNG, 2, 0, 0, 0},     {"png_palette", "png", CODEC_PNG, 3, 0, 0, 0},
+    {"jpeg_444", "jpg", CODEC_JPEG, 3, 2, 0, 0},        {"jpeg_422", "jpg", CODEC_JPEG, 3, 2, 0, 0},
+    {"jpeg_420", "jpg", CODEC_JPEG, 3, 2, 0, 0},        {"jpeg_progressive", "jpg", CODEC_JPEG, 3, 2, 1, 0},
+    {"jpeg_grey", "jpg", CODEC_JPEG, 1, 2, 0, 0},       {"jpeg_cmyk", "jpg", CODEC_JPEG, 4, 2, 0, 0},
+    {"jpeg_exif6", "jpg", CODEC_JPEG, 3, 2, 0, 6},      {"png_rgb", "png", CODEC_PNG, 3, 0, 0, 0},
+    {"png_grey", "png", CODEC_PNG, 1, 0, 0, 0},         {"png_rgba", "png", CODEC_PNG, 4, 0, 0, 0},
+    {"png_la", "png", CODEC_PNG, 2, 0, 0, 0},           {"png_palette", "png", CODEC_PNG, 3, 0, 0, 0},
     {"png_palette_trns", "png", CODEC_PNG, 3, 0, 0, 0}, {"png_1bit", "png", CODEC_PNG, 1, 0, 0, 0},
-    {"pnm_p6", "ppm", CODEC_PNM, 3, 0, 0, 0},     {"pnm_p5", "pgm", CODEC_PNM, 1, 0, 0, 0},
+    {"pnm_p6", "ppm", CODEC_PNM, 3, 0, 0, 0},           {"pnm_p5", "pgm", CODEC_PNM, 1, 0, 0, 0},
 };
 enum { FILE_COUNT = sizeof FILES / sizeof *FILES };
 
@@ -81,7 +81,8 @@ static void probes(void)
 
 static void regions_of_all_codecs(void)
 {
-    static const struct image_rect rects[] = {{0, 0, W, H}, {0, 0, 1, 1}, {W - 1, H - 1, 1, 1}, {5, 7, 20, 11}, {16, 8, 16, 16}};
+    static const struct image_rect rects[] = {
+        {0, 0, W, H}, {0, 0, 1, 1}, {W - 1, H - 1, 1, 1}, {5, 7, 20, 11}, {16, 8, 16, 16}};
     struct image whole = {0}, part = {0};
     for (int f = 0; f < FILE_COUNT; f++) {
         char *bytes;
@@ -92,10 +93,12 @@ static void regions_of_all_codecs(void)
             ASSERT_OK(image_decode_region((uint8_t *)bytes, size, 3, rects[r], &part));
             for (int y = 0; y < rects[r].height; y++)
                 CU_ASSERT_EQUAL(memcmp(part.pixels + y * rects[r].width * 3,
-                                       whole.pixels + ((rects[r].y + y) * W + rects[r].x) * 3, (size_t)rects[r].width * 3), 0);
+                                       whole.pixels + ((rects[r].y + y) * W + rects[r].x) * 3,
+                                       (size_t)rects[r].width * 3),
+                                0);
         }
-        ASSERT_FAILS(image_decode_region((uint8_t *)bytes, size, 3, (struct image_rect){30, 0, 8, 1}, &part), VT_E_USAGE,
-                     "not inside");
+        ASSERT_FAILS(image_decode_region((uint8_t *)bytes, size, 3, (struct image_rect){30, 0, 8, 1}, &part),
+                     VT_E_USAGE, "not inside");
         free(bytes);
     }
     image_close(&whole);
@@ -144,7 +147,8 @@ static void encoders_round_trip(void)
         memset(image.pixels, 77, (size_t)(23 * 11 * channels));
         ASSERT_OK(image_encode_jpeg(&image, 95, &bytes, &size));
         ASSERT_OK(image_decode(bytes, size, channels, &back));
-        CU_ASSERT(back.width == 23 && back.height == 11 && worst(image.pixels, back.pixels, (size_t)(23 * 11 * channels)) <= 2);
+        CU_ASSERT(back.width == 23 && back.height == 11 &&
+                  worst(image.pixels, back.pixels, (size_t)(23 * 11 * channels)) <= 2);
         free(bytes);
     }
     image_close(&image);
@@ -170,7 +174,8 @@ static void bad_bytes_by_message(void)
     char *bytes;
     size_t size;
     ASSERT_FAILS(image_decode((const uint8_t *)"", 0, 3, &image), VT_E_FORMAT, "not an image: 0 bytes");
-    ASSERT_FAILS(image_decode((const uint8_t *)"GIF89a....", 10, 3, &image), VT_E_FORMAT, "starts with 47 49 46 38, expected JPEG");
+    ASSERT_FAILS(image_decode((const uint8_t *)"GIF89a....", 10, 3, &image), VT_E_FORMAT,
+                 "starts with 47 49 46 38, expected JPEG");
     ASSERT_FAILS(image_decode((const uint8_t *)"P5 4 4 255 abc", 14, 1, &image), VT_E_FORMAT, "PNM: truncated");
     ASSERT_FAILS(image_decode((const uint8_t *)"P5 x", 4, 1, &image), VT_E_FORMAT, "PNM: damaged header");
     ASSERT_FAILS(image_probe((const uint8_t *)"P5 65000 65000 255 \n", 20, &info), VT_E_LIMIT, "more than the limit");

@@ -18,17 +18,25 @@ struct layout {
 };
 
 static const struct layout LAYOUTS[] = {
-    {"4:4:4", JCS_RGB, JCS_YCbCr, 3, 1, 1, 0, 0},       {"4:2:2", JCS_RGB, JCS_YCbCr, 3, 2, 1, 0, 0},
-    {"4:2:0", JCS_RGB, JCS_YCbCr, 3, 2, 2, 0, 0},       {"4:4:0", JCS_RGB, JCS_YCbCr, 3, 1, 2, 0, 0},
-    {"4:1:1", JCS_RGB, JCS_YCbCr, 3, 4, 1, 0, 0},       {"grey", JCS_GRAYSCALE, JCS_GRAYSCALE, 1, 1, 1, 0, 0},
-    {"grey 2x2", JCS_GRAYSCALE, JCS_GRAYSCALE, 1, 2, 2, 0, 0}, {"RGB", JCS_RGB, JCS_RGB, 3, 1, 1, 0, 0},
-    {"CMYK", JCS_CMYK, JCS_CMYK, 4, 1, 1, 0, 0},        {"YCCK", JCS_CMYK, JCS_YCCK, 4, 2, 2, 0, 0},
-    {"progressive 4:2:0", JCS_RGB, JCS_YCbCr, 3, 2, 2, 1, 0}, {"progressive 4:4:4", JCS_RGB, JCS_YCbCr, 3, 1, 1, 1, 0},
-    {"restart 4:2:0", JCS_RGB, JCS_YCbCr, 3, 2, 2, 0, 3}, {"progressive grey", JCS_GRAYSCALE, JCS_GRAYSCALE, 1, 1, 1, 1, 0},
+    {"4:4:4", JCS_RGB, JCS_YCbCr, 3, 1, 1, 0, 0},
+    {"4:2:2", JCS_RGB, JCS_YCbCr, 3, 2, 1, 0, 0},
+    {"4:2:0", JCS_RGB, JCS_YCbCr, 3, 2, 2, 0, 0},
+    {"4:4:0", JCS_RGB, JCS_YCbCr, 3, 1, 2, 0, 0},
+    {"4:1:1", JCS_RGB, JCS_YCbCr, 3, 4, 1, 0, 0},
+    {"grey", JCS_GRAYSCALE, JCS_GRAYSCALE, 1, 1, 1, 0, 0},
+    {"grey 2x2", JCS_GRAYSCALE, JCS_GRAYSCALE, 1, 2, 2, 0, 0},
+    {"RGB", JCS_RGB, JCS_RGB, 3, 1, 1, 0, 0},
+    {"CMYK", JCS_CMYK, JCS_CMYK, 4, 1, 1, 0, 0},
+    {"YCCK", JCS_CMYK, JCS_YCCK, 4, 2, 2, 0, 0},
+    {"progressive 4:2:0", JCS_RGB, JCS_YCbCr, 3, 2, 2, 1, 0},
+    {"progressive 4:4:4", JCS_RGB, JCS_YCbCr, 3, 1, 1, 1, 0},
+    {"restart 4:2:0", JCS_RGB, JCS_YCbCr, 3, 2, 2, 0, 3},
+    {"progressive grey", JCS_GRAYSCALE, JCS_GRAYSCALE, 1, 1, 1, 1, 0},
 };
 enum { LAYOUT_COUNT = sizeof LAYOUTS / sizeof *LAYOUTS };
 
-static void make_jpeg(const struct layout *layout, int width, int height, uint64_t seed, unsigned char **bytes, unsigned long *size)
+static void make_jpeg(const struct layout *layout, int width, int height, uint64_t seed, unsigned char **bytes,
+                      unsigned long *size)
 {
     struct jpeg_compress_struct jpeg;
     struct jpeg_error_mgr errors;
@@ -56,7 +64,8 @@ static void make_jpeg(const struct layout *layout, int width, int height, uint64
     unsigned char *row = malloc((size_t)(width * layout->components));
     for (int y = 0; y < height; y++) {
         for (int i = 0; i < width * layout->components; i++)
-            row[i] = (unsigned char)(draw_u32(seed, 77, (uint64_t)y, (uint32_t)i) >> 26 << 2 ^ (unsigned)(i * 3 + y * 5));
+            row[i] =
+                (unsigned char)(draw_u32(seed, 77, (uint64_t)y, (uint32_t)i) >> 26 << 2 ^ (unsigned)(i * 3 + y * 5));
         jpeg_write_scanlines(&jpeg, &row, 1);
     }
     free(row);
@@ -65,7 +74,8 @@ static void make_jpeg(const struct layout *layout, int width, int height, uint64
 }
 
 /* Random rectangles; every corner and edge case now and then. Returns how many differ. */
-static int check_regions(const uint8_t *bytes, size_t size, int channels, const struct image *whole, uint64_t seed, int rects)
+static int check_regions(const uint8_t *bytes, size_t size, int channels, const struct image *whole, uint64_t seed,
+                         int rects)
 {
     struct image part = {0};
     int different = 0;
@@ -83,10 +93,12 @@ static int check_regions(const uint8_t *bytes, size_t size, int channels, const 
         size_t row = (size_t)(rect.width * channels);
         for (int y = 0; y < rect.height; y++)
             if (memcmp(part.pixels + (size_t)y * row,
-                       whole->pixels + ((size_t)(rect.y + y) * (size_t)whole->width + (size_t)rect.x) * (size_t)channels, row)) {
+                       whole->pixels +
+                           ((size_t)(rect.y + y) * (size_t)whole->width + (size_t)rect.x) * (size_t)channels,
+                       row)) {
                 if (different < 3)
-                    fprintf(stderr, "region %d,%d %dx%d of %dx%d differs in row %d\n", rect.x, rect.y, rect.width, rect.height,
-                            whole->width, whole->height, y);
+                    fprintf(stderr, "region %d,%d %dx%d of %dx%d differs in row %d\n", rect.x, rect.y, rect.width,
+                            rect.height, whole->width, whole->height, y);
                 different++;
                 break;
             }
@@ -97,7 +109,8 @@ static int check_regions(const uint8_t *bytes, size_t size, int channels, const 
 
 static void every_layout(void)
 {
-    static const int sizes[][2] = {{1, 1}, {1, 40}, {40, 1}, {7, 9}, {16, 16}, {33, 47}, {64, 48}, {127, 95}, {200, 131}};
+    static const int sizes[][2] = {{1, 1},   {1, 40},  {40, 1},   {7, 9},    {16, 16},
+                                   {33, 47}, {64, 48}, {127, 95}, {200, 131}};
     struct image whole = {0};
     for (int l = 0; l < LAYOUT_COUNT; l++)
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
@@ -108,7 +121,8 @@ static void every_layout(void)
                 ASSERT_OK(image_decode(bytes, size, channels, &whole));
                 int different = check_regions(bytes, size, channels, &whole, s, 60);
                 if (different)
-                    fprintf(stderr, "%s %dx%d: %d regions differ\n", LAYOUTS[l].name, sizes[s][0], sizes[s][1], different);
+                    fprintf(stderr, "%s %dx%d: %d regions differ\n", LAYOUTS[l].name, sizes[s][0], sizes[s][1],
+                            different);
                 CU_ASSERT_EQUAL(different, 0);
             }
             free(bytes);

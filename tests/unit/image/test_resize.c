@@ -36,12 +36,13 @@ static void check_goldens(int scalar)
     struct image src = {0}, dst = {0};
     resize_force_scalar(scalar);
     while (fgets(line, sizeof line, file)) {
-        CU_ASSERT_EQUAL_FATAL(sscanf(line, "%15s %u %d %d %d | %f %f %f %f | %15s | %d %d | %llx", kind, &seed, &w, &h, &c,
-                                     &box.left, &box.top, &box.right, &box.bottom, filter, &ow, &oh, &want),
+        CU_ASSERT_EQUAL_FATAL(sscanf(line, "%15s %u %d %d %d | %f %f %f %f | %15s | %d %d | %llx", kind, &seed, &w, &h,
+                                     &c, &box.left, &box.top, &box.right, &box.bottom, filter, &ow, &oh, &want),
                               13);
         ASSERT_OK(image_resize_storage(&src, w, h, c));
         fill(&src, kind, seed);
-        ASSERT_OK(image_resize(&src, box, strcmp(filter, "bicubic") == 0 ? FILTER_BICUBIC : FILTER_BILINEAR, ow, oh, &dst));
+        ASSERT_OK(
+            image_resize(&src, box, strcmp(filter, "bicubic") == 0 ? FILTER_BICUBIC : FILTER_BILINEAR, ow, oh, &dst));
         cases++;
         if (fnv(&dst) != want && bad++ < 5)
             fprintf(stderr, "differs: %s", line);
@@ -54,8 +55,14 @@ static void check_goldens(int scalar)
     CU_ASSERT(cases > 150);
 }
 
-static void equals_pillow_scalar(void) { check_goldens(1); }
-static void equals_pillow_fast(void) { check_goldens(0); }
+static void equals_pillow_scalar(void)
+{
+    check_goldens(1);
+}
+static void equals_pillow_fast(void)
+{
+    check_goldens(0);
+}
 
 /* Random sizes and boxes: the vector kernels give the scalar bits. */
 static void fast_equals_scalar(void)
@@ -64,7 +71,8 @@ static void fast_equals_scalar(void)
     int different = 0;
     for (uint32_t n = 0; n < 400; n++) {
         int w = 1 + (int)draw_below(1, 99, n, 0, 150), h = 1 + (int)draw_below(1, 99, n, 1, 150);
-        int channels = n % 2 ? 3 : 1, ow = 1 + (int)draw_below(1, 99, n, 2, 100), oh = 1 + (int)draw_below(1, 99, n, 3, 100);
+        int channels = n % 2 ? 3 : 1, ow = 1 + (int)draw_below(1, 99, n, 2, 100),
+            oh = 1 + (int)draw_below(1, 99, n, 3, 100);
         float left = draw_uniform(1, 98, n, 0) * (float)w * 0.5f, top = draw_uniform(1, 98, n, 1) * (float)h * 0.5f;
         struct image_box box = {left, top, left + 0.01f + draw_uniform(1, 98, n, 2) * ((float)w - left - 0.01f),
                                 top + 0.01f + draw_uniform(1, 98, n, 3) * ((float)h - top - 0.01f)};
@@ -90,10 +98,14 @@ static void refuses_bad_boxes(void)
     struct image src = {0}, dst = {0};
     ASSERT_OK(image_resize_storage(&src, 10, 10, 3));
     memset(src.pixels, 0, 300);
-    ASSERT_FAILS(image_resize(&src, (struct image_box){0, 0, 11, 10}, FILTER_BILINEAR, 4, 4, &dst), VT_E_USAGE, "not inside");
-    ASSERT_FAILS(image_resize(&src, (struct image_box){5, 0, 5, 10}, FILTER_BILINEAR, 4, 4, &dst), VT_E_USAGE, "not inside");
-    ASSERT_FAILS(image_resize(&src, (struct image_box){NAN, 0, 5, 10}, FILTER_BILINEAR, 4, 4, &dst), VT_E_USAGE, "not inside");
-    ASSERT_FAILS(image_resize(&src, (struct image_box){0, 0, 5, 10}, FILTER_BILINEAR, 0, 4, &dst), VT_E_USAGE, "expected 1..");
+    ASSERT_FAILS(image_resize(&src, (struct image_box){0, 0, 11, 10}, FILTER_BILINEAR, 4, 4, &dst), VT_E_USAGE,
+                 "not inside");
+    ASSERT_FAILS(image_resize(&src, (struct image_box){5, 0, 5, 10}, FILTER_BILINEAR, 4, 4, &dst), VT_E_USAGE,
+                 "not inside");
+    ASSERT_FAILS(image_resize(&src, (struct image_box){NAN, 0, 5, 10}, FILTER_BILINEAR, 4, 4, &dst), VT_E_USAGE,
+                 "not inside");
+    ASSERT_FAILS(image_resize(&src, (struct image_box){0, 0, 5, 10}, FILTER_BILINEAR, 0, 4, &dst), VT_E_USAGE,
+                 "expected 1..");
     image_close(&src);
     image_close(&dst);
 }
