@@ -114,7 +114,7 @@ static void forward_head(const struct attention_job *job, const struct attention
     k->pack_transposed(p->mode, view_at(job->k, d->dtype, &d->k, b, h, 0), d->dtype, d->k.row, d->keys, d->head_dim,
                        s->k_columns, words_d * line);
     k->pack_rows(p->mode, view_at(job->v, d->dtype, &d->v, b, h, 0), d->dtype, d->v.row, d->keys, d->head_dim, s->v_rows,
-                 words_k * line);
+                 words_k * line, NULL);
     for (int64_t i = 0; i < d->queries; i += QUERY_BLOCK) {
         int64_t rows = least(QUERY_BLOCK, d->queries - i);
         multiply_rows(p, s, view_at(job->q, d->dtype, &d->q, b, h, i), d->q.row, rows, s->k_columns, p->row, s->scores);
@@ -145,9 +145,9 @@ static void pack_backward(const struct attention_job *job, const struct attentio
     const void *v = view_at(job->v, d->dtype, &d->v, b, h, 0), *d_o = view_at(job->d_o, d->dtype, &d->o, b, h, 0);
     kernels->pack_transposed(p->mode, k, d->dtype, d->k.row, d->keys, d->head_dim, s->k_columns, words_d);
     kernels->pack_transposed(p->mode, v, d->dtype, d->v.row, d->keys, d->head_dim, s->v_columns, words_d);
-    kernels->pack_rows(p->mode, k, d->dtype, d->k.row, d->keys, d->head_dim, s->k_rows, words_k);
-    kernels->pack_rows(p->mode, q, d->dtype, d->q.row, d->queries, d->head_dim, s->q_rows, words_q);
-    kernels->pack_rows(p->mode, d_o, d->dtype, d->o.row, d->queries, d->head_dim, s->do_rows, words_q);
+    kernels->pack_rows(p->mode, k, d->dtype, d->k.row, d->keys, d->head_dim, s->k_rows, words_k, NULL);
+    kernels->pack_rows(p->mode, q, d->dtype, d->q.row, d->queries, d->head_dim, s->q_rows, words_q, NULL);
+    kernels->pack_rows(p->mode, d_o, d->dtype, d->o.row, d->queries, d->head_dim, s->do_rows, words_q, NULL);
 }
 
 /* p, ds of query rows [i, i + rows) into their pairs, and dq of them. */

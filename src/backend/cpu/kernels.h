@@ -87,16 +87,14 @@ struct cpu_kernels {
     /* b[k][n] = src[n][k], src(columns, depth) with `stride` elements between rows. */
     void (*pack_transposed)(enum gemm_mode mode, const void *src, enum dtype dtype, int64_t stride, int64_t columns,
                             int64_t depth, void *panels, int64_t panel_bytes);
-    /* b[k][n] = src[k][n], src(depth, columns). */
+    /* b[k][n] = src[k][n], src(depth, columns). sums (NULL = not wanted): the rows are added to sums[columns], in order. */
     void (*pack_rows)(enum gemm_mode mode, const void *src, enum dtype dtype, int64_t stride, int64_t depth, int64_t columns,
-                      void *panels, int64_t panel_bytes);
+                      void *panels, int64_t panel_bytes, float *sums);
     /* dst[rows][words]: rows in the mode's element type, an odd depth padded with 0. */
     void (*convert_rows)(enum gemm_mode mode, const void *src, enum dtype dtype, int64_t stride, int64_t rows, int64_t depth,
                          void *dst);
     void (*epilogue_forward)(const struct epilogue *tile);
     void (*epilogue_backward)(const struct epilogue *tile); /* y = c * act'(pre) */
-    /* sum[0, columns) += rows of src, in row order. */
-    void (*column_sums)(const void *src, enum dtype dtype, int64_t stride, int64_t rows, int64_t columns, float *sum);
 
     void (*softmax_forward)(const struct softmax_rows *call);
     void (*softmax_backward)(const struct softmax_rows *call);

@@ -55,7 +55,7 @@ static void pack_weight(const struct product *p, char *panels, int thread, int t
     char *to = panels + own.begin / k->width * bytes;
     if (p->backward)
         k->pack_rows(p->plan->mode, at_element(p->w, d->dtype, own.begin), d->dtype, d->in, p->depth, own.end - own.begin,
-                     to, bytes);
+                     to, bytes, NULL);
     else
         k->pack_transposed(p->plan->mode, at_element(p->w, d->dtype, own.begin * d->in), d->dtype, d->in,
                            own.end - own.begin, p->depth, to, bytes);
@@ -173,16 +173,14 @@ static void pack_operands(const struct weight_gradient *g, int64_t begin, int64_
     struct cpu_range in = cpu_share(d->in, k->width, thread, threads), out = cpu_share(d->out, k->width, thread, threads);
     if (in.begin < in.end)
         k->pack_rows(mode, at_element(g->x, d->dtype, begin * d->x_stride + in.begin), d->dtype, d->x_stride, rows,
-                     in.end - in.begin, x_panels + in.begin / k->width * bytes, bytes);
+                     in.end - in.begin, x_panels + in.begin / k->width * bytes, bytes, NULL);
     const void *dy = at_element(g->dy, d->dtype_out, begin * d->out + out.begin);
-    if (out.begin < out.end)
-        k->pack_rows(mode, dy, d->dtype_out, d->out, rows, out.end - out.begin, dy_panels + out.begin / k->width * bytes,
-                     bytes);
-    if (g->db && out.begin < out.end) {
-        if (begin == 0 && !g->accumulate)
-            memset(g->db + out.begin, 0, (size_t)(out.end - out.begin) * sizeof *g->db);
-        k->column_sums(dy, d->dtype_out, d->out, rows, out.end - out.begin, g->db + out.begin);
-    }
+    if (out.begin == out.end)
+        return;
+    if (g->db && begin == 0 && !g->accumulate)
+        memset(g->db + out.begin, 0, (size_t)(out.end - out.begin) * sizeof *g->db);
+    k->pack_rows(mode, dy, d->dtype_out, d->out, rows, out.end - out.begin, dy_panels + out.begin / k->width * bytes, bytes,
+                 g->db ? g->db + out.begin : NULL);
 }
 
 /* The thread's share of dw's tiles: groups of x panels outside, panels of dy inside. */
