@@ -22,7 +22,10 @@ enum { PATH_BYTES = 4096, DEFAULT_SHARD_SAMPLES = 2048, MAX_SHARD_SAMPLES = 1 <<
 static const struct {
     const char *name;
     vt_status (*open)(const struct pack_desc *, struct pack_source *);
-} KINDS[] = {{"idx", pack_idx_open}, {"imagefolder", pack_imagefolder_open}, {"webdataset", pack_webdataset_open}};
+} KINDS[] = {{"idx", pack_idx_open},
+             {"cifar", pack_cifar_open},
+             {"imagefolder", pack_imagefolder_open},
+             {"webdataset", pack_webdataset_open}};
 
 static const char *guess_kind(const char *source)
 {
@@ -31,6 +34,8 @@ static const char *guess_kind(const char *source)
     for (struct dirent *entry; dir && (entry = readdir(dir));)
         if (strstr(entry->d_name, "-idx3-ubyte") || strstr(entry->d_name, ".idx3-ubyte"))
             kind = "idx";
+        else if (strcmp(entry->d_name, "data_batch_1.bin") == 0 || strcmp(entry->d_name, "train.bin") == 0)
+            kind = "cifar";
         else if (strlen(entry->d_name) > 4 && strcmp(entry->d_name + strlen(entry->d_name) - 4, ".tar") == 0)
             kind = "webdataset";
     if (dir)
@@ -49,7 +54,7 @@ static vt_status open_source(const struct pack_desc *desc, struct pack_source *s
             VT_TRY(pack_override_classes(desc->classes, source));
             return pack_draw_val(desc->val, desc->seed, source);
         }
-    return VT_FAIL(VT_E_USAGE, "from \"%s\": expected idx, imagefolder or webdataset", kind);
+    return VT_FAIL(VT_E_USAGE, "from \"%s\": expected idx, cifar, imagefolder or webdataset", kind);
 }
 
 /* A folder that is missing or empty may become the dataset. */

@@ -13,7 +13,7 @@ enum { PACK_MAX_SPLITS = 4 };
 
 struct pack_desc {
     const char *source, *dir;
-    const char *from;    /* "idx", "imagefolder", "webdataset"; NULL = by what the source looks like */
+    const char *from;    /* "idx", "cifar", "imagefolder", "webdataset"; NULL = by what the source looks like */
     const char *name;    /* of the dataset; NULL = last part of dir */
     const char *val;     /* draw a val split from train: "10%", "10%:stratified", "5000", "50/class"; NULL = none */
     const char *classes; /* class names: a file with one per line, or "a,b,c"; NULL = the source's own */

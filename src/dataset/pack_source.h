@@ -39,6 +39,7 @@ struct pack_source {
 };
 
 VT_MUST_CHECK vt_status pack_idx_open(const struct pack_desc *desc, struct pack_source *source);
+VT_MUST_CHECK vt_status pack_cifar_open(const struct pack_desc *desc, struct pack_source *source);
 VT_MUST_CHECK vt_status pack_webdataset_open(const struct pack_desc *desc, struct pack_source *source);
 VT_MUST_CHECK vt_status pack_imagefolder_open(const struct pack_desc *desc, struct pack_source *source);
 /* Accepts NULL fields; leaves it zeroed. */

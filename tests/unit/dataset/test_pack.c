@@ -240,6 +240,50 @@ static int entries(const char *path)
     return count;
 }
 
+static void cifar_binary(void)
+{
+    enum { RECORD = 3073, COUNT = 30 };
+    struct pack_report report;
+    struct dataset *dataset;
+    struct dataset_split *split;
+    struct image image = {0};
+    uint8_t *bytes = malloc(RECORD * COUNT), *buffer = NULL;
+    size_t capacity = 0;
+    for (int n = 0; n < COUNT; n++) {
+        bytes[n * RECORD] = (uint8_t)(n % 10);
+        for (int i = 0; i < 3072; i++)
+            bytes[n * RECORD + 1 + i] = (uint8_t)(n + i / 1024 * 50 + i % 7);
+    }
+    write_file(below("c10/data_batch_1.bin"), bytes, RECORD * 20);
+    write_file(below("c10/data_batch_2.bin"), bytes + RECORD * 20, RECORD * 10);
+    write_file(below("c10/test_batch.bin"), bytes, RECORD * 10);
+    write_file(below("c10/batches.meta.txt"), "airplane\nautomobile\n", 20);
+    pack(&(struct pack_desc){.source = below("c10"), .dir = below("c10.ds"), .no_shuffle = true}, &report);
+    CU_ASSERT(report.split[0].samples == 30 && report.split[1].samples == 10 && report.classes == 10);
+    ASSERT_OK(dataset_open(below("c10.ds"), &dataset));
+    CU_ASSERT_STRING_EQUAL(dataset_class_name(dataset, 1), "automobile");
+    ASSERT_OK(dataset_split_open(dataset, "train", &split));
+    for (int id = 0; id < 30; id++) {
+        struct sample_record record;
+        dataset_record(split, id, &record);
+        CU_ASSERT_EQUAL(record.labels[0], id % 10);
+        ASSERT_OK(dataset_read(split, &record, &buffer, &capacity));
+        ASSERT_OK(image_decode(buffer, (size_t)record.bytes, 3, &image));
+        int same = image.width == 32 && image.height == 32;
+        for (int i = 0; i < 1024 && same; i++)
+            for (int c = 0; c < 3; c++)
+                same = same && image.pixels[3 * i + c] == bytes[id * RECORD + 1 + c * 1024 + i];
+        CU_ASSERT(same);
+    }
+    dataset_close(&dataset);
+    CU_ASSERT_EQUAL(truncate(below("c10/test_batch.bin"), 5000), 0);
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("c10"), .dir = below("y")}, NULL), VT_E_FORMAT,
+                 "test_batch.bin: 5000 bytes, expected a multiple of 3073");
+    image_close(&image);
+    free(buffer);
+    free(bytes);
+}
+
 /* Tars of others, indexed in place: ours taken as foreign, and one in another order with members nobody knows. */
 static void webdataset_in_place(void)
 {
@@ -398,6 +442,7 @@ static const struct test_case cases[] = {
     {"image folders with splits", image_folder_with_splits},
     {"val draws", val_draws},
     {"options", options},
+    {"CIFAR binary files", cifar_binary},
     {"WebDataset tars in place", webdataset_in_place},
     {"a full disk", full_disk},
     {"killed at any moment", killed_at_any_moment},
