@@ -70,4 +70,8 @@ endif()
 if(MPIRUN AND TARGET vt_checkpoint)
   vt_mpi_test(checkpoint_ranks RANKS 1 2 3 4 ROOMS checkpoint)
   vt_mpi_test(checkpoint_full RANKS 1 3 ROOMS checkpoint)
+  vt_mpi_binary(checkpoint_kill ROOMS checkpoint)
+  add_test(NAME mpi_checkpoint_kill_3 COMMAND sh ${CMAKE_SOURCE_DIR}/tests/mpi/checkpoint_kill.sh ${VT_MPIRUN} -np 3
+    $<TARGET_FILE:mpi_checkpoint_kill>)
+  set_tests_properties(mpi_checkpoint_kill_3 PROPERTIES LABELS mpi TIMEOUT 180 ENVIRONMENT "${VT_MPI_ENVIRONMENT}")
 endif()
