@@ -159,7 +159,40 @@ static void photos(void)
     image_close(&whole);
 }
 
+/* One scan per coefficient and component: valid, and made to be slow. */
+static void too_many_scans(void)
+{
+    enum { SCANS = 1 + 3 * 63 };
+    struct jpeg_compress_struct jpeg;
+    struct jpeg_error_mgr errors;
+    jpeg_scan_info scans[SCANS] = {{.comps_in_scan = 3, .component_index = {0, 1, 2}}};
+    unsigned char *bytes = NULL, row[16 * 3] = {0}, *rows[1] = {row};
+    unsigned long size = 0;
+    for (int i = 1; i < SCANS; i++)
+        scans[i] = (jpeg_scan_info){
+            .comps_in_scan = 1, .component_index = {(i - 1) / 63}, .Ss = 1 + (i - 1) % 63, .Se = 1 + (i - 1) % 63};
+    jpeg.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&jpeg);
+    jpeg_mem_dest(&jpeg, &bytes, &size);
+    jpeg.image_width = jpeg.image_height = 16;
+    jpeg.input_components = 3;
+    jpeg.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&jpeg);
+    jpeg.scan_info = scans;
+    jpeg.num_scans = SCANS;
+    jpeg_start_compress(&jpeg, TRUE);
+    for (int y = 0; y < 16; y++)
+        jpeg_write_scanlines(&jpeg, rows, 1);
+    jpeg_finish_compress(&jpeg);
+    jpeg_destroy_compress(&jpeg);
+    struct image image = {0};
+    ASSERT_FAILS(image_decode(bytes, size, 3, &image), VT_E_LIMIT, "JPEG: too many scans (limit 128)");
+    free(bytes);
+    image_close(&image);
+}
+
 static const struct test_case cases[] = {
+    {"too many scans", too_many_scans},
     {"every layout and size", every_layout},
     {"photos", photos},
 };
