@@ -65,6 +65,19 @@ static int usable_threads(void)
     return wish < cores ? wish : cores;
 }
 
+/* AMX tiles are oneDNN's; elsewhere our kernels are as fast on a ViT's shapes and finish their tiles while hot. */
+static vt_status select_linear(struct cpu_backend *cpu)
+{
+    const char *wish = getenv("VT_CPU_LINEAR");
+    cpu->onednn = cpu->amx;
+    if (wish && *wish) {
+        if (strcmp(wish, "own") != 0 && strcmp(wish, "onednn") != 0)
+            return VT_FAIL(VT_E_USAGE, "VT_CPU_LINEAR=%s: expected own or onednn", wish);
+        cpu->onednn = strcmp(wish, "onednn") == 0;
+    }
+    return VT_OK;
+}
+
 vt_status backend_cpu_open(const struct backend_desc *desc, struct backend **out)
 {
     enum cpu_isa isa;
@@ -77,6 +90,11 @@ vt_status backend_cpu_open(const struct backend_desc *desc, struct backend **out
     cpu->isa = isa;
     cpu->kernels = cpu_kernels_of(isa);
     cpu->amx = isa == CPU_AVX512_BF16 && cpu_has_amx_bf16();
+    vt_status status = select_linear(cpu);
+    if (status != VT_OK) {
+        free(cpu);
+        return status;
+    }
     struct backend *be = &cpu->base;
     be->name = "cpu";
     be->threads = desc->threads ? desc->threads : usable_threads();

@@ -18,7 +18,8 @@ struct cpu_backend {
     struct backend base; /* first: backends are cast */
     enum cpu_isa isa;
     const struct cpu_kernels *kernels;
-    bool amx;            /* bf16 matrix products go to oneDNN */
+    bool amx;
+    bool onednn;         /* bf16 linear layers go to oneDNN: where there is AMX; VT_CPU_LINEAR=onednn|own overrides */
     void *workspace;
     size_t workspace_reserved;
     struct cpu_block *blocks;

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "backend/cpu/onednn_product.h"
+
 enum {
     ROW_BLOCK = 48,    /* rows of x whose tiles stay in L1/L2 while panels pass */
     COLUMN_GROUP = 4,  /* panels per tile of products, at most */
@@ -17,6 +19,9 @@ struct linear_plan {
     enum gemm_mode gradient_mode; /* of dw: fp32 where dy is fp32, which bf16 would round */
     int64_t panels_offset, scratch_offset, scratch_bytes; /* of the workspace: packed operand; then per thread */
     int64_t dy_offset;                                    /* packed dy of the weight gradient, after packed x */
+    /* by oneDNN instead (NULL = own kernels): y and dx as fp32 in the workspace at 0, finished by the epilogue; dw in place */
+    struct onednn_product *forward, *input, *weight[2]; /* weight: overwrites, accumulates */
+    int64_t onednn_offset;                              /* its workspace, after the fp32 product */
 };
 
 /* One product c(rows, columns) = a b with its epilogue; b packed by the team. */
@@ -126,6 +131,26 @@ static void multiply(void *context, int thread, int threads)
     }
 }
 
+/* The epilogue of a product that lies in the workspace, by rows. */
+static void finish_rows(void *context, int thread, int threads)
+{
+    const struct product *p = context;
+    const float *c = (const float *)cpu_workspace(&p->plan->plan);
+    struct cpu_range rows = cpu_share(p->rows, 1, thread, threads);
+    if (rows.begin < rows.end)
+        finish_tile(p, c + rows.begin * p->columns, p->columns, rows.begin, rows.end - rows.begin, 0, p->columns);
+}
+
+static void run_product(const struct linear_plan *p, struct onednn_product *onednn, struct product *product)
+{
+    char *workspace = cpu_workspace(&p->plan);
+    if (onednn) {
+        onednn_product_run(onednn, product->a, product->w, (float *)workspace, workspace + p->onednn_offset);
+        cpu_parallel(p->plan.backend, finish_rows, product);
+    } else
+        cpu_parallel(p->plan.backend, multiply, product);
+}
+
 static void linear_forward(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre)
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
@@ -136,7 +161,7 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
         .epilogue = {.act = d->act, .bias = d->bias ? b : NULL, .pre = pre, .pre_row = d->out, .y = y, .y_row = d->out,
                      .dtype = d->dtype, .dtype_out = d->dtype_out},
     };
-    cpu_parallel(plan->backend, multiply, &product);
+    run_product(p, p->forward, &product);
 }
 
 static void linear_backward_input(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx)
@@ -150,7 +175,7 @@ static void linear_backward_input(struct op_plan *plan, const void *dy, const vo
         .epilogue = {.act = d->input_act, .pre = (void *)(uintptr_t)input_pre, .pre_row = d->in, .y = dx, .y_row = d->x_stride,
                      .dtype = d->dtype, .dtype_out = d->dtype},
     };
-    cpu_parallel(plan->backend, multiply, &product);
+    run_product(p, p->input, &product);
 }
 
 /* ---- dw = dy^T x ---- */
@@ -219,45 +244,110 @@ static void backward_weight(void *context, int thread, int threads)
     }
 }
 
+/* db alone: the thread's columns, row by row. */
+static void sum_columns(void *context, int thread, int threads)
+{
+    const struct weight_gradient *g = context;
+    const struct linear_desc *d = &g->plan->desc;
+    struct cpu_range own = cpu_share(d->out, 64, thread, threads);
+    if (!g->accumulate)
+        memset(g->db + own.begin, 0, (size_t)(own.end - own.begin) * sizeof *g->db);
+    for (int64_t m = 0; m < d->rows; m++)
+        cpu_of(&g->plan->plan)->kernels->add_row(g->db + own.begin, at_element(g->dy, d->dtype_out, m * d->out + own.begin),
+                                                 d->dtype_out, NULL, own.end - own.begin);
+}
+
 static void linear_backward_weight(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db,
                                    bool accumulate)
 {
-    struct weight_gradient gradient = {(const struct linear_plan *)plan, x, dy, dw, db, accumulate};
-    cpu_parallel(plan->backend, backward_weight, &gradient);
+    const struct linear_plan *p = (const struct linear_plan *)plan;
+    struct weight_gradient gradient = {p, x, dy, dw, db, accumulate};
+    if (!p->forward) {
+        cpu_parallel(plan->backend, backward_weight, &gradient);
+        return;
+    }
+    onednn_product_run(p->weight[accumulate], dy, x, dw, cpu_workspace(plan) + p->onednn_offset);
+    if (db)
+        cpu_parallel(plan->backend, sum_columns, &gradient);
 }
 
 /* ---- plan ---- */
 
+static void linear_destroy(struct op_plan *plan)
+{
+    struct linear_plan *p = (struct linear_plan *)plan;
+    onednn_product_close(&p->forward);
+    onednn_product_close(&p->input);
+    onednn_product_close(&p->weight[0]);
+    onednn_product_close(&p->weight[1]);
+    free(p);
+}
+
+static vt_status open_onednn(struct linear_plan *p, size_t *workspace)
+{
+    const struct linear_desc *d = &p->desc;
+    struct onednn_product_desc forward = {.m = d->rows, .n = d->out, .k = d->in, .a_row = d->x_stride, .a_column = 1, .b_row = 1,
+                                          .b_column = d->in, .threads = p->plan.backend->threads};
+    struct onednn_product_desc input = {.m = d->rows, .n = d->in, .k = d->out, .a_row = d->out, .a_column = 1, .b_row = d->in,
+                                        .b_column = 1, .threads = forward.threads};
+    struct onednn_product_desc weight = {.m = d->out, .n = d->in, .k = d->rows, .a_row = 1, .a_column = d->out,
+                                         .b_row = d->x_stride, .b_column = 1, .threads = forward.threads};
+    VT_TRY(onednn_product_open(&forward, &p->forward));
+    VT_TRY(onednn_product_open(&input, &p->input));
+    VT_TRY(onednn_product_open(&weight, &p->weight[0]));
+    weight.accumulate = true;
+    VT_TRY(onednn_product_open(&weight, &p->weight[1]));
+    const struct onednn_product *all[] = {p->forward, p->input, p->weight[0], p->weight[1]};
+    size_t largest = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (onednn_product_workspace(all[i]) > largest)
+            largest = onednn_product_workspace(all[i]);
+    p->onednn_offset = round_up(d->rows * (d->in > d->out ? d->in : d->out) * 4, 64);
+    *workspace = (size_t)p->onednn_offset + largest;
+    return VT_OK;
+}
+
+/* Offsets of our own kernels' workspace; returns its bytes. */
+static int64_t lay_out(struct linear_plan *p, const struct cpu_kernels *k, int threads)
+{
+    const struct linear_desc *d = &p->desc;
+    int64_t depth_rows = least(d->rows, DEPTH_BLOCK), deepest = d->in > d->out ? d->in : d->out;
+    int64_t forward = operand_bytes(k, p->mode, d->out, d->in), backward = operand_bytes(k, p->mode, d->in, d->out);
+    p->scratch_offset = forward > backward ? forward : backward;
+    p->scratch_bytes = round_up(ROW_BLOCK * (COLUMN_GROUP * k->width + gemm_words(p->mode, deepest)) * 4, 64);
+    p->dy_offset = operand_bytes(k, p->gradient_mode, d->in, depth_rows);
+    int64_t products = p->scratch_offset + p->scratch_bytes * threads;
+    int64_t gradient = p->dy_offset + operand_bytes(k, p->gradient_mode, d->out, depth_rows);
+    return products > gradient ? products : gradient;
+}
+
 static vt_status linear_plan(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)
 {
-    const struct cpu_kernels *k = ((struct cpu_backend *)be)->kernels;
+    const struct cpu_backend *cpu = (const struct cpu_backend *)be;
     VT_CHECK(desc->rows > 0 && desc->in > 0 && desc->out > 0);
     VT_CHECK(desc->x_stride == 0 || desc->x_stride >= desc->in);
     VT_CHECK(desc->dtype_out == desc->dtype || desc->dtype_out == DTYPE_F32);
     VT_TRY(cpu_check_dtype("linear", desc->dtype));
-    enum gemm_mode mode = cpu_gemm_mode(be, desc->dtype);
-    enum gemm_mode gradient_mode = desc->dtype_out == DTYPE_F32 ? GEMM_F32 : mode;
-    int64_t depth_rows = least(desc->rows, DEPTH_BLOCK), deepest = desc->in > desc->out ? desc->in : desc->out;
-    int64_t forward = operand_bytes(k, mode, desc->out, desc->in), backward = operand_bytes(k, mode, desc->in, desc->out);
-    int64_t panels = forward > backward ? forward : backward;
-    int64_t scratch = round_up(ROW_BLOCK * (COLUMN_GROUP * k->width + gemm_words(mode, deepest)) * 4, 64);
-    int64_t x_bytes = operand_bytes(k, gradient_mode, desc->in, depth_rows);
-    int64_t dy_bytes = operand_bytes(k, gradient_mode, desc->out, depth_rows);
-    int64_t products = panels + scratch * be->threads, gradient = x_bytes + dy_bytes;
-    struct linear_plan *made;
-    VT_TRY(cpu_plan_new(be, mode == GEMM_BF16 ? "packed bf16" : "packed fp32", sizeof *made,
-                        products > gradient ? products : gradient, (void **)&made));
-    made->desc = *desc;
-    if (made->desc.x_stride == 0)
-        made->desc.x_stride = desc->in;
-    made->mode = mode;
-    made->gradient_mode = gradient_mode;
-    made->scratch_offset = panels;
-    made->scratch_bytes = scratch;
-    made->dy_offset = x_bytes;
+    struct linear_plan layout = {.desc = *desc, .mode = cpu_gemm_mode(be, desc->dtype)}, *made;
+    if (layout.desc.x_stride == 0)
+        layout.desc.x_stride = desc->in;
+    layout.gradient_mode = desc->dtype_out == DTYPE_F32 ? GEMM_F32 : layout.mode;
+    bool onednn = cpu->onednn && layout.gradient_mode == GEMM_BF16;
+    const char *algorithm = onednn ? "oneDNN bf16" : layout.mode == GEMM_BF16 ? "packed bf16" : "packed fp32";
+    VT_TRY(cpu_plan_new(be, algorithm, sizeof *made, lay_out(&layout, cpu->kernels, be->threads), (void **)&made));
+    layout.plan = made->plan;
+    *made = layout;
+    made->plan.destroy = linear_destroy;
     made->plan.flops = 2.0 * (double)desc->rows * (double)desc->in * (double)desc->out;
     *plan = &made->plan;
-    return VT_OK;
+    if (!onednn)
+        return VT_OK;
+    vt_status status = open_onednn(made, &made->plan.workspace_bytes);
+    if (status != VT_OK)
+        op_plan_close(plan);
+    else if (made->plan.workspace_bytes > be->workspace_bytes)
+        be->workspace_bytes = made->plan.workspace_bytes;
+    return status;
 }
 
 void cpu_linear_install(struct nn_ops *nn)
