@@ -1,6 +1,7 @@
 /* Checkpoints: named fp32 tensors in safetensors files plus one protobuf of state, committed in two phases (design:
- * checkpoint and run-folder contract). File layout is a function of the parameter table alone: ranks write disjoint ranges of
- * the files with pwrite; world size never shows. All functions marked collective must be called by every rank. */
+ * checkpoint and run-folder contract). File layout is a function of the parameter table alone: ranks write disjoint
+ * ranges of the files with pwrite; world size never shows. All functions marked collective must be called by every
+ * rank. */
 #ifndef VT_CHECKPOINT_CHECKPOINT_H
 #define VT_CHECKPOINT_CHECKPOINT_H
 
@@ -19,8 +20,8 @@ struct checkpoint_file {
     float *values;         /* host flat buffer (save: read; load: written). Every rank has the whole */
 };
 
-/* Small state. Strings are copied on save (NULL is ""); on load they are owned by the state (checkpoint_state_close), never
- * NULL except `tuning`. */
+/* Small state. Strings are copied on save (NULL is ""); on load they are owned by the state (checkpoint_state_close),
+ * never NULL except `tuning`. */
 struct checkpoint_state {
     int64_t step;            /* completed steps */
     uint64_t position;       /* next stream position */
@@ -48,34 +49,36 @@ void checkpoint_state_close(struct checkpoint_state *state);
 
 struct checkpoint_store_desc {
     const char *dir;   /* RUN/checkpoints */
-    int keep;          /* newest kept (at least 1), and `best` wherever it is; the newest verified one is never deleted */
+    int keep; /* newest kept (at least 1), and `best` wherever it is; the newest verified one is never deleted */
     int attempt;
 };
 
 /* Files of one checkpoint may share a name: those with equal names become one safetensors file ("m." and "v." tensors).
- * Collective. Writes step-N.attempt-A.tmp/, CRC32C per MiB, fsync, read back and verify, rename, fsync; then links `latest`
- * (and `best` when is_best), then deletes old ones beyond keep. On failure (disk full ...) the temporary folder is removed, earlier
- * checkpoints are intact, and every rank gets the same verdict. */
+ * Collective. Writes step-N.attempt-A.tmp/, CRC32C per MiB, fsync, read back and verify, rename, fsync; then links
+ * `latest` (and `best` when is_best), then deletes old ones beyond keep. On failure (disk full ...) the temporary
+ * folder is removed, earlier checkpoints are intact, and every rank gets the same verdict. */
 VT_MUST_CHECK vt_status checkpoint_save(const struct checkpoint_store_desc *store, struct comm *comm,
                                         const struct checkpoint_state *state, const struct checkpoint_file *files,
                                         int file_count, bool is_best);
 
-/* Say that this attempt owns the store: from now on saves of earlier attempts (a process that was cut off and lives on) are
- * refused. Saving does the same. Makes the folder. Collective; VT_E_USAGE when a later attempt owns it. */
+/* Say that this attempt owns the store: from now on saves of earlier attempts (a process that was cut off and lives on)
+ * are refused. Saving does the same. Makes the folder. Collective; VT_E_USAGE when a later attempt owns it. */
 VT_MUST_CHECK vt_status checkpoint_claim(const struct checkpoint_store_desc *store, struct comm *comm);
 
-/* Per rank: resolve a path given by the user: a checkpoint folder, a run folder (its latest, or `best` when prefer_best), a
- * checkpoints folder. Writes the checkpoint folder's path. */
+/* Per rank: resolve a path given by the user: a checkpoint folder, a run folder (its latest, or `best` when
+ * prefer_best), a checkpoints folder. Writes the checkpoint folder's path. */
 VT_MUST_CHECK vt_status checkpoint_resolve(const char *path, bool prefer_best, char *out, size_t bytes);
-/* Collective: newest checkpoint of the store that verifies; damaged ones are named in a warning and passed over. *found = false when
- * there is none. */
-VT_MUST_CHECK vt_status checkpoint_find_latest(const char *dir, struct comm *comm, bool *found, char *out, size_t bytes);
+/* Collective: newest checkpoint of the store that verifies; damaged ones are named in a warning and passed over. *found
+ * = false when there is none. */
+VT_MUST_CHECK vt_status checkpoint_find_latest(const char *dir, struct comm *comm, bool *found, char *out,
+                                               size_t bytes);
 /* Read the state only. Per rank. */
 VT_MUST_CHECK vt_status checkpoint_read_state(const char *checkpoint, struct checkpoint_state *state);
-/* Read tensors into the host buffers, checking every CRC and that names and shapes are exactly the tables' of the entries that
- * share a file. Files of the checkpoint that are not asked for are not read. On failure the buffers' contents are undefined.
- * Per rank. */
-VT_MUST_CHECK vt_status checkpoint_read_files(const char *checkpoint, const struct checkpoint_file *files, int file_count);
+/* Read tensors into the host buffers, checking every CRC and that names and shapes are exactly the tables' of the
+ * entries that share a file. Files of the checkpoint that are not asked for are not read. On failure the buffers'
+ * contents are undefined. Per rank. */
+VT_MUST_CHECK vt_status checkpoint_read_files(const char *checkpoint, const struct checkpoint_file *files,
+                                              int file_count);
 /* Check sizes and CRCs of every file. Per rank. The message names the file and the damaged MiB. */
 VT_MUST_CHECK vt_status checkpoint_verify(const char *checkpoint);
 

@@ -28,8 +28,8 @@ static vt_status open_file(const char *folder, const struct file_record *file, c
     if (*fd < 0 || fstat(*fd, &info) != 0)
         return VT_FAIL(VT_E_IO, "%s: cannot open: %s", path, strerror(errno));
     if (!S_ISREG(info.st_mode) || (uint64_t)info.st_size != file->bytes)
-        return VT_FAIL(VT_E_FORMAT, "%s: %lld bytes, expected %llu: truncated or replaced", path, (long long)info.st_size,
-                       (unsigned long long)file->bytes);
+        return VT_FAIL(VT_E_FORMAT, "%s: %lld bytes, expected %llu: truncated or replaced", path,
+                       (long long)info.st_size, (unsigned long long)file->bytes);
     return VT_OK;
 }
 
@@ -48,14 +48,14 @@ static vt_status read_chunk(int fd, const char *path, const struct file_record *
     uint32_t found = crc32c(0, buffer, size);
     if (found != file->crc[chunk])
         return VT_FAIL(VT_E_FORMAT, "%s: MiB %lld (bytes %lld to %lld) is damaged: CRC32C %08x, expected %08x", path,
-                       (long long)chunk, (long long)chunk * CHUNK_BYTES, (long long)chunk * CHUNK_BYTES + (long long)size - 1,
-                       found, file->crc[chunk]);
+                       (long long)chunk, (long long)chunk * CHUNK_BYTES,
+                       (long long)chunk * CHUNK_BYTES + (long long)size - 1, found, file->crc[chunk]);
     return VT_OK;
 }
 
 /* Chunks [begin, end) of one file. */
-static vt_status scan_file(const char *folder, const struct file_record *file, int64_t begin, int64_t end, bool from_disk,
-                           const struct layout *layout, char *buffer)
+static vt_status scan_file(const char *folder, const struct file_record *file, int64_t begin, int64_t end,
+                           bool from_disk, const struct layout *layout, char *buffer)
 {
     char path[4096];
     int fd = -1;

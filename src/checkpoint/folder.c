@@ -91,8 +91,8 @@ vt_status folder_claim(const char *dir, int attempt)
         long owner = strtol(text, NULL, 10);
         free(text);
         if (owner > attempt)
-            return VT_FAIL(VT_E_USAGE, "%s: attempt %ld of this run has taken over, attempt %d may not write any more", path,
-                           owner, attempt);
+            return VT_FAIL(VT_E_USAGE, "%s: attempt %ld of this run has taken over, attempt %d may not write any more",
+                           path, owner, attempt);
         if (owner == attempt)
             return VT_OK;
     }

@@ -32,8 +32,8 @@ VT_MUST_CHECK vt_status folder_commit(const char *temporary, const char *path);
 void folder_link(const char *dir, const char *link, int64_t step);
 /* The step a link points at, or -1. */
 int64_t folder_linked_step(const char *dir, const char *link);
-/* Delete checkpoints older than `step` beyond the `keep` newest (`step` counts as one), but never `best_step`, what `best`
- * points at, or anything newer than `step`. */
+/* Delete checkpoints older than `step` beyond the `keep` newest (`step` counts as one), but never `best_step`, what
+ * `best` points at, or anything newer than `step`. */
 void folder_prune(const char *dir, int64_t step, int keep, int64_t best_step, int attempt);
 
 #endif

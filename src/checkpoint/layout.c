@@ -78,18 +78,22 @@ static void shape_text(int rank, const int64_t *dim, char *text, size_t bytes)
         snprintf(text + at, bytes - at, "]");
 }
 
-static vt_status check_tensor(const struct safetensors *source, const struct safetensor *found, const struct safetensor *wanted)
+static vt_status check_tensor(const struct safetensors *source, const struct safetensor *found,
+                              const struct safetensor *wanted)
 {
     if (!found)
         return VT_FAIL(VT_E_FORMAT, "%s: no tensor '%s', which the model has", source->path, wanted->name);
-    if (found->rank != wanted->rank || memcmp(found->dim, wanted->dim, (size_t)wanted->rank * sizeof *wanted->dim) != 0) {
+    if (found->rank != wanted->rank ||
+        memcmp(found->dim, wanted->dim, (size_t)wanted->rank * sizeof *wanted->dim) != 0) {
         char is[128], expected[128];
         shape_text(found->rank, found->dim, is, sizeof is);
         shape_text(wanted->rank, wanted->dim, expected, sizeof expected);
-        return VT_FAIL(VT_E_FORMAT, "%s: tensor '%s' has shape %s, the model's has %s", source->path, wanted->name, is, expected);
+        return VT_FAIL(VT_E_FORMAT, "%s: tensor '%s' has shape %s, the model's has %s", source->path, wanted->name, is,
+                       expected);
     }
     if (found->dtype != DTYPE_F32)
-        return VT_FAIL(VT_E_FORMAT, "%s: tensor '%s' is %s, expected fp32", source->path, wanted->name, dtype_name(found->dtype));
+        return VT_FAIL(VT_E_FORMAT, "%s: tensor '%s' is %s, expected fp32", source->path, wanted->name,
+                       dtype_name(found->dtype));
     return VT_OK;
 }
 
@@ -124,7 +128,8 @@ vt_status layout_for_reading(const struct safetensors *source, const struct chec
             VT_TRY(adopt_file(source, &files[i], layout));
     for (int i = 0; i < source->count; i++)
         if (!layout->pieces[i + 1].bytes)
-            return VT_FAIL(VT_E_FORMAT, "%s: tensor '%s' is none of the model's", source->path, source->tensors[i].name);
+            return VT_FAIL(VT_E_FORMAT, "%s: tensor '%s' is none of the model's", source->path,
+                           source->tensors[i].name);
     return VT_OK;
 }
 

@@ -128,8 +128,8 @@ static vt_status decode_file(const char *path, const Vitrail__CheckpointFile *me
 static vt_status decode_state(const char *path, const Vitrail__Checkpoint *message, struct checkpoint_state *state)
 {
     size_t channels = sizeof state->mean / sizeof *state->mean;
-    if (message->step < 0 || message->update < 0 || message->n_class_names > CLASSES_MAX || message->n_mean != channels ||
-        message->n_std != channels)
+    if (message->step < 0 || message->update < 0 || message->n_class_names > CLASSES_MAX ||
+        message->n_mean != channels || message->n_std != channels)
         return VT_FAIL(VT_E_FORMAT, "%s: step %lld, %lld updates, %zu classes, %zu means: out of range", path,
                        (long long)message->step, (long long)message->update, message->n_class_names, message->n_mean);
     *state = (struct checkpoint_state){

@@ -1,4 +1,4 @@
-/* checkpoint.pb: the state and the list of the folder's other files with the CRC32C of each MiB. Private to the room. */
+/* checkpoint.pb: the state and the list of the folder's other files with the CRC32C of each MiB. Private. */
 #ifndef VT_CHECKPOINT_RECORD_H
 #define VT_CHECKPOINT_RECORD_H
 

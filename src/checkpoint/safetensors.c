@@ -35,7 +35,8 @@ static vt_status parse_dtype(const char *where, const char *word, enum dtype *ou
             *out = dtype_words[i].dtype;
             return VT_OK;
         }
-    return VT_FAIL(VT_E_UNSUPPORTED, "%s: dtype %.16s, expected F32, BF16, F16, F64, I64, I32, U8 or BOOL", where, word);
+    return VT_FAIL(VT_E_UNSUPPORTED, "%s: dtype %.16s, expected F32, BF16, F16, F64, I64, I32, U8 or BOOL", where,
+                   word);
 }
 
 static vt_status parse_shape(const char *where, const struct json *shape, struct safetensor *tensor)
@@ -49,7 +50,8 @@ static vt_status parse_shape(const char *where, const struct json *shape, struct
     for (size_t i = 0; i < rank; i++) {
         VT_TRY(json_at_int(shape, where, i, &tensor->dim[i]));
         if (tensor->dim[i] < 0 || __builtin_mul_overflow(tensor->count, tensor->dim[i], &tensor->count))
-            return VT_FAIL(VT_E_FORMAT, "%s: shape[%zu] is %lld: negative or too large", where, i, (long long)tensor->dim[i]);
+            return VT_FAIL(VT_E_FORMAT, "%s: shape[%zu] is %lld: negative or too large", where, i,
+                           (long long)tensor->dim[i]);
     }
     return VT_OK;
 }
@@ -102,13 +104,15 @@ static int by_begin(const void *a, const void *b)
     return x->end < y->end ? -1 : x->end > y->end; /* empty tensors before the one that starts at the same byte */
 }
 
-static vt_status check_tiling(const char *path, const struct safetensors *file, uint64_t data_begin, uint64_t file_bytes)
+static vt_status check_tiling(const char *path, const struct safetensors *file, uint64_t data_begin,
+                              uint64_t file_bytes)
 {
     uint64_t at = data_begin;
     for (int i = 0; i < file->count; i++) {
         if (file->tensors[i].begin != at)
-            return VT_FAIL(VT_E_FORMAT, "%s: tensor '%.80s' starts at byte %llu, expected %llu: extents have a hole or overlap",
-                           path, file->tensors[i].name, (unsigned long long)file->tensors[i].begin, (unsigned long long)at);
+            return VT_FAIL(
+                VT_E_FORMAT, "%s: tensor '%.80s' starts at byte %llu, expected %llu: extents have a hole or overlap",
+                path, file->tensors[i].name, (unsigned long long)file->tensors[i].begin, (unsigned long long)at);
         at = file->tensors[i].end;
     }
     if (at != file_bytes)
@@ -166,7 +170,8 @@ static vt_status read_exactly(int fd, const char *path, void *bytes, size_t size
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return VT_FAIL(VT_E_IO, "%s: cannot read at byte %llu: %s", path, (unsigned long long)(at + done), strerror(errno));
+            return VT_FAIL(VT_E_IO, "%s: cannot read at byte %llu: %s", path, (unsigned long long)(at + done),
+                           strerror(errno));
         if (n == 0)
             return VT_FAIL(VT_E_FORMAT, "%s: ends at byte %llu, expected %llu", path, (unsigned long long)(at + done),
                            (unsigned long long)(at + size));
@@ -189,11 +194,13 @@ static vt_status read_header(int fd, const char *path, uint8_t **header, uint64_
     for (int i = 0; i < 8; i++)
         *header_bytes |= (uint64_t)word[i] << (8 * i);
     if (*header_bytes > HEADER_MAX || *header_bytes > *file_bytes - sizeof word)
-        return VT_FAIL(VT_E_FORMAT, "%s: the header claims %llu bytes in a file of %llu (at most %d): not a safetensors file",
-                       path, (unsigned long long)*header_bytes, (unsigned long long)*file_bytes, HEADER_MAX);
+        return VT_FAIL(VT_E_FORMAT,
+                       "%s: the header claims %llu bytes in a file of %llu (at most %d): not a safetensors file", path,
+                       (unsigned long long)*header_bytes, (unsigned long long)*file_bytes, HEADER_MAX);
     *header = malloc((size_t)*header_bytes + 1);
     if (!*header)
-        return VT_FAIL(VT_E_MEMORY, "%s: no memory for a header of %llu bytes", path, (unsigned long long)*header_bytes);
+        return VT_FAIL(VT_E_MEMORY, "%s: no memory for a header of %llu bytes", path,
+                       (unsigned long long)*header_bytes);
     return read_exactly(fd, path, *header, (size_t)*header_bytes, sizeof word);
 }
 
@@ -270,12 +277,13 @@ vt_status safetensors_read_f32(const struct safetensors *file, const struct safe
     if (tensor->dtype == DTYPE_F32)
         return read_exactly(file->fd, file->path, values, (size_t)tensor->count * sizeof *values, tensor->begin);
     if (tensor->dtype != DTYPE_F16 && tensor->dtype != DTYPE_BF16 && tensor->dtype != DTYPE_F64)
-        return VT_FAIL(VT_E_UNSUPPORTED, "%s: tensor '%.80s' has dtype %s, expected a floating one", file->path, tensor->name,
-                       dtype_name(tensor->dtype));
+        return VT_FAIL(VT_E_UNSUPPORTED, "%s: tensor '%.80s' has dtype %s, expected a floating one", file->path,
+                       tensor->name, dtype_name(tensor->dtype));
     int64_t element = (int64_t)dtype_bytes(tensor->dtype), step = READ_BLOCK / element;
     for (int64_t at = 0; at < tensor->count; at += step) {
         int64_t n = tensor->count - at < step ? tensor->count - at : step;
-        VT_TRY(read_exactly(file->fd, file->path, block, (size_t)(n * element), tensor->begin + (uint64_t)(at * element)));
+        VT_TRY(
+            read_exactly(file->fd, file->path, block, (size_t)(n * element), tensor->begin + (uint64_t)(at * element)));
         widen(block, tensor->dtype, n, values + at);
     }
     return VT_OK;

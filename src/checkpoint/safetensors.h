@@ -1,5 +1,6 @@
-/* The safetensors container: u64 header length, JSON header, raw little-endian tensors. The reader trusts nothing: header
- * cap 100 MB, contiguous non-overlapping extents, exact file length, checked multiplications, no duplicate names. */
+/* The safetensors container: u64 header length, JSON header, raw little-endian tensors. The reader trusts nothing:
+ * header cap 100 MB, contiguous non-overlapping extents, exact file length, checked multiplications, no duplicate
+ * names. */
 #ifndef VT_CHECKPOINT_SAFETENSORS_H
 #define VT_CHECKPOINT_SAFETENSORS_H
 
@@ -31,14 +32,15 @@ VT_MUST_CHECK vt_status safetensors_open(const char *path, struct safetensors *f
 void safetensors_close(struct safetensors *file);
 const struct safetensor *safetensors_find(const struct safetensors *file, const char *name);
 /* Read one tensor as fp32 (from F32, F16, BF16, F64; others are VT_E_UNSUPPORTED): count floats. */
-VT_MUST_CHECK vt_status safetensors_read_f32(const struct safetensors *file, const struct safetensor *tensor, float *values);
+VT_MUST_CHECK vt_status safetensors_read_f32(const struct safetensors *file, const struct safetensor *tensor,
+                                             float *values);
 /* Parse a header already in memory: for the reader and the fuzzer. */
-VT_MUST_CHECK vt_status safetensors_parse(const char *path, const uint8_t *header, size_t header_bytes, uint64_t file_bytes,
-                                          struct safetensors *file);
+VT_MUST_CHECK vt_status safetensors_parse(const char *path, const uint8_t *header, size_t header_bytes,
+                                          uint64_t file_bytes, struct safetensors *file);
 
-/* The writer: from name, dtype, rank and dim of each tensor, fill count, begin and end, and make the header (length word
- * included) that stands before the tensors' bytes; they follow in the order given, without holes. The header is padded with
- * spaces to a multiple of 8 and depends on nothing but the arguments. *header is malloc'ed, the caller's.
+/* The writer: from name, dtype, rank and dim of each tensor, fill count, begin and end, and make the header (length
+ * word included) that stands before the tensors' bytes; they follow in the order given, without holes. The header is
+ * padded with spaces to a multiple of 8 and depends on nothing but the arguments. *header is malloc'ed, the caller's.
  * keys_values: `pairs` pairs of strings for "__metadata__" (PyTorch's readers want "format", "pt"). */
 void safetensors_layout(struct safetensor *tensors, int count, const char *const *keys_values, int pairs, char **header,
                         size_t *header_bytes);

@@ -84,7 +84,8 @@ static vt_status create_file(const char *folder, const char *name, uint64_t byte
         return VT_FAIL(VT_E_IO, "%s: cannot create: %s", path, strerror(errno));
     vt_status status = VT_OK;
     if (ftruncate(fd, (off_t)bytes) != 0)
-        status = VT_FAIL(VT_E_IO, "%s: cannot set the size to %llu bytes: %s", path, (unsigned long long)bytes, strerror(errno));
+        status = VT_FAIL(VT_E_IO, "%s: cannot set the size to %llu bytes: %s", path, (unsigned long long)bytes,
+                         strerror(errno));
     close(fd);
     return status;
 }

@@ -12,7 +12,7 @@ static int cut_row(const struct param_table *table, int end_row, int64_t bytes)
     return row;
 }
 
-/* Rows [0, end_row) are the last bucket. Where to cut them so that what stays is at most half of `bytes`: 0 = nowhere. */
+/* Rows [0, end_row) are the last bucket. Where to cut them so that at most half of `bytes` stays: 0 = nowhere. */
 static int halve_row(const struct param_table *table, int end_row, int64_t bytes)
 {
     int64_t end = end_row < table->count ? table->rows[end_row].offset : table->total;

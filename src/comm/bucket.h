@@ -1,6 +1,6 @@
-/* Gradient buckets: ranges of the flat gradient buffer, in the order in which backward makes them final (from the end to
- * the start), each all-reduced while backward still runs by one communication thread with its own communicator.
- * The plan is pure. Sums are in place; dlogits were already scaled by 1/G. */
+/* Gradient buckets: ranges of the flat gradient buffer, in the order in which backward makes them final (from the end
+ * to the start), each all-reduced while backward still runs by one communication thread with its own communicator. The
+ * plan is pure. Sums are in place; dlogits were already scaled by 1/G. */
 #ifndef VT_COMM_BUCKET_H
 #define VT_COMM_BUCKET_H
 
@@ -15,8 +15,9 @@ struct bucket {
     int64_t begin, end; /* elements; a bucket starts at a row's offset */
 };
 
-/* Pure: cut the table into buckets of at least `bytes` (fp32 bytes) from the end, at row borders; the last one (start of the
- * buffer, the exposed one) is kept at most half as large, or one row. Writes at most `capacity`; returns the whole count. */
+/* Pure: cut the table into buckets of at least `bytes` (fp32 bytes) from the end, at row borders; the last one (start
+ * of the buffer, the exposed one) is kept at most half as large, or one row. Writes at most `capacity`; returns the
+ * whole count. */
 int bucket_plan(const struct param_table *table, int64_t bytes, struct bucket *buckets, int capacity);
 
 struct bucket_stats {
@@ -33,7 +34,8 @@ struct bucket_desc {
     enum dtype wire; /* F32 or BF16 */
     float *grads;    /* device, flat; borrowed. Not host memory: staged through pinned host buffers */
 };
-/* Collective (duplicates the communicator, starts the thread; a failure is agreed on). With one rank everything below is a no-op. */
+/* Collective (duplicates the communicator, starts the thread; a failure is agreed on). With one rank everything below
+ * is a no-op. */
 VT_MUST_CHECK vt_status bucket_open(const struct bucket_desc *desc, struct comm *comm, struct backend *be,
                                     struct bucket_set **out);
 void bucket_close(struct bucket_set **set);
@@ -41,7 +43,7 @@ void bucket_close(struct bucket_set **set);
 void bucket_begin(struct bucket_set *set);
 /* vit_grad_ready: everything from `first` to the end is final. context is the bucket_set. Enqueues whole buckets. */
 void bucket_grad_ready(void *set, int64_t first);
-/* Wait for all buckets; the sums are in `grads` after. Logically collective. Reports the communication thread's error. */
+/* Wait for all buckets; the sums are in `grads` after. Logically collective. Reports the thread's error. */
 VT_MUST_CHECK vt_status bucket_finish(struct bucket_set *set, struct bucket_stats *stats);
 
 #endif

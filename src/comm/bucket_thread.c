@@ -203,7 +203,8 @@ void bucket_begin(struct bucket_set *set)
     if (!set->comm)
         return;
     pthread_mutex_lock(&set->mutex);
-    VT_CHECKF(set->done == set->enqueued || set->status != VT_OK, "a step began before bucket_finish of the one before");
+    VT_CHECKF(set->done == set->enqueued || set->status != VT_OK,
+              "a step began before bucket_finish of the one before");
     set->enqueued = set->done = 0;
     set->early_bytes = 0;
     set->comm_ms = 0;

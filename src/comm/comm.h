@@ -1,5 +1,5 @@
-/* Collectives over the world of one job. One table, three homes: self (one process, no MPI needed), mpi, nccl (in the CUDA
- * plugin). "collective": every rank must call it, in the same order. Pointers are host memory for self and mpi. */
+/* Collectives over the world of one job. One table, three homes: self (one process, no MPI needed), mpi, nccl (in the
+ * CUDA plugin). "collective": every rank must call it, in the same order. Pointers are host memory for self and mpi. */
 #ifndef VT_COMM_COMM_H
 #define VT_COMM_COMM_H
 
@@ -18,9 +18,9 @@ struct comm {
     int local_rank, local_size; /* on this host */
     char host[64];
 
-    /* All collective. dtypes: F32, F64, I64, I32, BF16 (sum in fp32 per hop, rounded), U8 for broadcast and gather. In place. */
+    /* All collective. dtypes: F32, F64, I64, I32, BF16 (sum in fp32 per hop, rounded), U8 for gather. In place. */
     vt_status (*all_reduce)(struct comm *comm, void *data, int64_t count, enum dtype dtype, enum reduce_op op);
-    /* Rank r receives the sum of its range [begin[r], begin[r+1]) of data, in place; other ranges are undefined after. */
+    /* Rank r receives the sum of its range [begin[r], begin[r+1]) of data, in place; the rest is undefined after. */
     vt_status (*reduce_scatter)(struct comm *comm, void *data, const int64_t *begin, enum dtype dtype);
     /* Every rank gives its range, all have the whole after. */
     vt_status (*all_gather)(struct comm *comm, void *data, const int64_t *begin, enum dtype dtype);
@@ -31,17 +31,17 @@ struct comm {
     void (*close)(struct comm *comm);
 };
 
-/* The world: MPI is initialised (THREAD_MULTIPLE) when the process was started by mpirun or srun, or when forced; else self.
- * Collective. Sets the log's rank. */
+/* The world: MPI is initialised (THREAD_MULTIPLE) when the process was started by mpirun or srun, or when forced; else
+ * self. Collective. Sets the log's rank. */
 enum comm_choice { COMM_AUTO, COMM_SELF, COMM_MPI };
 VT_MUST_CHECK vt_status world_open(enum comm_choice choice, struct comm **out);
 /* Finalises MPI. Collective; never call it after a failure: use world_abort. */
 void world_close(struct comm **comm);
-/* Per rank, any thread: print the message with this rank, take the whole job down with this exit code. Does not return. */
+/* Per rank, any thread: print the message with this rank, take the whole job down with this exit code. */
 _Noreturn void world_abort(struct comm *comm, int exit_code, const char *message);
 
-/* Collective: every rank passes its own status; all learn whether any failed. Returns VT_OK when all are; on the failing ranks the own
- * status and message; on others VT_E_COMM naming the first failing rank and its message. */
+/* Collective: every rank passes its own status; all learn whether any failed. Returns VT_OK when all are; on the
+ * failing ranks the own status and message; on others VT_E_COMM naming the first failing rank and its message. */
 VT_MUST_CHECK vt_status comm_agree(struct comm *comm, vt_status status);
 
 #endif

@@ -46,7 +46,8 @@ static void own_addresses(struct contact *contact)
     if (getifaddrs(&all) != 0)
         return;
     for (struct ifaddrs *i = all; i && contact->address_count < ADDRESS_MAX; i = i->ifa_next)
-        if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET && (i->ifa_flags & IFF_UP) && !(i->ifa_flags & IFF_LOOPBACK))
+        if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET && (i->ifa_flags & IFF_UP) &&
+            !(i->ifa_flags & IFF_LOOPBACK))
             contact->address[contact->address_count++] = ((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr.s_addr;
     freeifaddrs(all);
 }
@@ -111,7 +112,8 @@ void heartbeat_close(struct heartbeat **heartbeat_pointer)
     *heartbeat_pointer = NULL;
 }
 
-static void send_to(const struct heartbeat *heartbeat, const struct contact *peer, uint32_t address, const struct beat *beat)
+static void send_to(const struct heartbeat *heartbeat, const struct contact *peer, uint32_t address,
+                    const struct beat *beat)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = peer->port, .sin_addr.s_addr = address};
     /* Lost is lost: the next one comes soon. */
@@ -140,10 +142,11 @@ void heartbeat_send(struct heartbeat *heartbeat, const struct rank_report *own)
             send_to_rank(heartbeat, r, &beat);
 }
 
-static void take_in(const struct heartbeat *heartbeat, const struct beat *beat, struct rank_report *reports, int64_t *heard_ns)
+static void take_in(const struct heartbeat *heartbeat, const struct beat *beat, struct rank_report *reports,
+                    int64_t *heard_ns)
 {
-    if (beat->key != heartbeat->key || beat->rank < 0 || beat->rank >= heartbeat->size || beat->rank == heartbeat->rank ||
-        beat->stage < 0 || beat->stage >= STAGE_COUNT)
+    if (beat->key != heartbeat->key || beat->rank < 0 || beat->rank >= heartbeat->size ||
+        beat->rank == heartbeat->rank || beat->stage < 0 || beat->stage >= STAGE_COUNT)
         return;
     struct rank_report *report = &reports[beat->rank];
     report->heard = true;

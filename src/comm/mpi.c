@@ -1,5 +1,5 @@
-/* The only home of mpi.h. Written for and tested with Open MPI 4.1.4, which has no recovery inside a job: after a peer's
- * death mpirun takes everything down, so error codes here are mostly about our own arguments. */
+/* The only home of mpi.h. Written for and tested with Open MPI 4.1.4, which has no recovery inside a job: after a
+ * peer's death mpirun takes everything down, so error codes here are mostly about our own arguments. */
 #include <limits.h>
 #include <mpi.h>
 #include <stdlib.h>
@@ -15,7 +15,8 @@ struct mpi_comm {
     MPI_Comm comm;
 };
 
-/* One call moves at most this many elements: MPI counts are ints, and a lower bound than INT_MAX keeps temporaries small. */
+/* One call moves at most this many elements: MPI counts are ints, and a lower bound than INT_MAX keeps temporaries
+ * small. */
 enum { CALL_ELEMENTS = 1 << 28 };
 
 static MPI_Op bf16_sum = MPI_OP_NULL;
@@ -32,7 +33,7 @@ static vt_status mpi_check(const struct comm *comm, int code, const char *what)
 
 static MPI_Comm handle(struct comm *comm) { return ((struct mpi_comm *)comm)->comm; }
 
-/* Restores the caller's stage: whoever is inside a collective shows as waiting, so the watchdog can tell the culprit. */
+/* Restores the caller's stage: whoever is inside a collective shows as waiting: the watchdog needs that. */
 #define IN_COMM(status, call)                                                                                          \
     do {                                                                                                               \
         enum stage in_comm_stage_ = stage_enter(STAGE_COMM);                                                           \
@@ -56,7 +57,8 @@ static vt_status mpi_type(enum dtype dtype, MPI_Datatype *out)
 static vt_status mpi_op(enum dtype dtype, enum reduce_op op, MPI_Op *out)
 {
     if (dtype == DTYPE_U8 || (dtype == DTYPE_BF16 && op != REDUCE_SUM))
-        return VT_FAIL(VT_E_UNSUPPORTED, "comm: no %s of %s", op == REDUCE_SUM ? "sum" : "max or min", dtype_name(dtype));
+        return VT_FAIL(VT_E_UNSUPPORTED, "comm: no %s of %s", op == REDUCE_SUM ? "sum" : "max or min",
+                       dtype_name(dtype));
     if (dtype == DTYPE_BF16)
         *out = bf16_sum;
     else
@@ -96,8 +98,8 @@ static vt_status ranges(const struct comm *comm, const int64_t *begin, int **cou
 {
     *counts = *starts = NULL;
     if (begin[comm->size] - begin[0] > INT_MAX)
-        return VT_FAIL(VT_E_LIMIT, "comm: ranges of %lld elements, at most %d", (long long)(begin[comm->size] - begin[0]),
-                       INT_MAX);
+        return VT_FAIL(VT_E_LIMIT, "comm: ranges of %lld elements, at most %d",
+                       (long long)(begin[comm->size] - begin[0]), INT_MAX);
     *counts = malloc(2 * (size_t)comm->size * sizeof **counts);
     VT_CHECK(*counts);
     *starts = *counts + comm->size;
@@ -211,8 +213,8 @@ vt_status comm_mpi_open(struct comm **out)
         return VT_FAIL(VT_E_COMM, "MPI_Init_thread failed");
     MPI_Query_thread(&provided);
     if (provided < MPI_THREAD_MULTIPLE)
-        return VT_FAIL(VT_E_UNSUPPORTED, "this MPI offers thread level %d, MPI_THREAD_MULTIPLE (%d) is needed", provided,
-                       MPI_THREAD_MULTIPLE);
+        return VT_FAIL(VT_E_UNSUPPORTED, "this MPI offers thread level %d, MPI_THREAD_MULTIPLE (%d) is needed",
+                       provided, MPI_THREAD_MULTIPLE);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
 
     struct mpi_comm *self = calloc(1, sizeof *self);

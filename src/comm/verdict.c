@@ -112,7 +112,8 @@ static void describe(const struct rank_report *reports, int size, int culprit, d
         snprintf(where, sizeof where, " before the first step");
     list_waiting(reports, size, culprit, waiting, sizeof waiting);
     if (is_silent(c, limit_s))
-        snprintf(text, bytes, "watchdog: rank %d (host %s) is silent since %.0f s, last in stage %s%s%s: stopped, dead or cut off%s",
+        snprintf(text, bytes,
+                 "watchdog: rank %d (host %s) is silent since %.0f s, last in stage %s%s%s: stopped, dead or cut off%s",
                  culprit, c->host, c->silent_s, stage_name(c->stage), thread, where, waiting);
     else
         snprintf(text, bytes, "watchdog: rank %d (host %s) is stuck in stage %s%s since %.0f s%s%s", culprit, c->host,
@@ -140,7 +141,8 @@ bool verdict_find(const struct rank_report *reports, int size, double silence_li
     }
     *culprit = -1;
     snprintf(text, bytes,
-             "watchdog: no progress for %.0f s: every rank that can be heard waits in collectives (rank %d furthest back, at "
+             "watchdog: no progress for %.0f s: every rank that can be heard waits in collectives (rank %d furthest "
+             "back, at "
              "step %lld; %d of %d ranks never heard)",
              reports[worst].stalled_s, worst, (long long)reports[worst].step, unheard, size);
     return true;

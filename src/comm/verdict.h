@@ -26,8 +26,8 @@ struct rank_report {      /* what one rank said last, and when */
 /* What this process does now, in the words of a report: thread, stage, waiting, step. */
 void report_own(struct rank_report *report);
 
-/* Is the job stuck? Then the line to print, and *culprit = its rank, -1 when every rank waits for another. False while the rank that
- * the others wait for is within its own limit. */
+/* Is the job stuck? Then the line to print, and *culprit = its rank, -1 when every rank waits for another. False while
+ * the rank that the others wait for is within its own limit. */
 bool verdict_find(const struct rank_report *reports, int size, double silence_limit_s, int *culprit, char *text,
                   size_t bytes);
 

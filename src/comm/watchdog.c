@@ -52,8 +52,8 @@ static void update_own(struct watchdog *watchdog, int64_t now_ns)
         watchdog->warned = false;
 }
 
-/* The suspect speaks for itself, with every thread, once it is one for the grace time (who has just come out of a long wait
- * is not); those that wait stay quiet. */
+/* The suspect speaks for itself, with every thread, once it is one for the grace time (who has just come out of a long
+ * wait is not); those that wait stay quiet. */
 static void warn_once(struct watchdog *watchdog, int64_t now_ns)
 {
     const struct rank_report *own = &watchdog->reports[watchdog->comm->rank];
@@ -81,7 +81,8 @@ static void send_farewell(struct watchdog *watchdog, bool ending)
         heartbeat_send(watchdog->heartbeat, own);
 }
 
-/* Rank 0's grace is shortest, so that one rank speaks for all. When another rank has judged, its abort gets time to arrive. */
+/* Rank 0's grace is shortest, so that one rank speaks for all. When another rank has judged, its abort gets time to
+ * arrive. */
 static double grace_s(const struct watchdog *watchdog)
 {
     for (int r = 0; r < watchdog->comm->size; r++)

@@ -20,7 +20,8 @@ static vt_status check_slurm_step(void)
 {
     const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
     if (tasks && atoi(tasks) > 1)
-        return VT_FAIL(VT_E_USAGE, "srun started %s tasks that cannot find each other: use srun --mpi=pmix, or mpirun", tasks);
+        return VT_FAIL(VT_E_USAGE, "srun started %s tasks that cannot find each other: use srun --mpi=pmix, or mpirun",
+                       tasks);
     return VT_OK;
 }
 

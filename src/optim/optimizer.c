@@ -41,8 +41,8 @@ static vt_status check_rules(const struct optimizer_desc *desc, const char *what
         for (int row = 0; row < desc->table->count; row++)
             matches += fnmatch(rules[i].pattern, desc->table->rows[row].name, 0) == 0;
         if (!matches)
-            return VT_FAIL(VT_E_USAGE, "%s: the pattern '%s' matches none of the %d parameters (the first is '%s')", what,
-                           rules[i].pattern, desc->table->count,
+            return VT_FAIL(VT_E_USAGE, "%s: the pattern '%s' matches none of the %d parameters (the first is '%s')",
+                           what, rules[i].pattern, desc->table->count,
                            desc->table->count ? desc->table->rows[0].name : "");
     }
     return VT_OK;

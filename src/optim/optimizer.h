@@ -42,12 +42,12 @@ struct optimizer_buffers { /* device pointers, element 0 of the flat buffers; m,
 struct optimizer;
 /* State bytes per element of the shard, for the memory plan. */
 int optimizer_state_count(const struct optimizer_desc *desc); /* flat fp32 buffers: AdamW 2, SGD 1, + 1 for EMA */
-/* VT_E_USAGE when a rule's pattern matches no parameter or a value is out of its range. The desc's strings and rules are
- * not kept; the table is. */
+/* VT_E_USAGE when a rule's pattern matches no parameter or a value is out of its range. The desc's strings and rules
+ * are not kept; the table is. */
 VT_MUST_CHECK vt_status optimizer_open(const struct optimizer_desc *desc, struct backend *be, struct optimizer **out);
 void optimizer_close(struct optimizer **optimizer);
-/* The runs of equal multipliers that tile [begin, end), in order; the gap behind a row belongs to the row's run (all its
- * values are zero and stay zero under every update). Borrowed. */
+/* The runs of equal multipliers that tile [begin, end), in order; the gap behind a row belongs to the row's run (all
+ * its values are zero and stay zero under every update). Borrowed. */
 int optimizer_segments(const struct optimizer *optimizer, const struct optim_segment **segments);
 /* Norm -> clip factor -> update, all enqueued; skipped on the device when non-finite. `update` counts from 1. The norm
  * covers the whole flat gradient buffer, so grads must hold the full sums even when the shard is a part. Frozen rows

@@ -1,7 +1,7 @@
 /* FUZZ_ROOMS: checkpoint
  * First byte even: a safetensors header, in a file as long as the next byte's multiple of its length says. Odd: a
- * checkpoint.pb, whose own checksum is put right first, so that what lies behind it is reached. What is accepted must obey
- * the rules the rest of the room relies on. */
+ * checkpoint.pb, whose own checksum is put right first, so that what lies behind it is reached. What is accepted must
+ * obey the rules the rest of the room relies on. */
 #include "fuzz.h"
 
 #include <stdlib.h>

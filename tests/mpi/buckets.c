@@ -1,5 +1,5 @@
-/* Buckets over `ref`, plain and strict (strict plays a device, so gradients go through the staging buffers): the sums are
- * the exact ones whatever the bucket size, the wire, and the steps in which gradients become final. */
+/* Buckets over `ref`, plain and strict (strict plays a device, so gradients go through the staging buffers): the sums
+ * are the exact ones whatever the bucket size, the wire, and the steps in which gradients become final. */
 #include "rank_check.h"
 
 #include <unistd.h>
@@ -28,7 +28,8 @@ static void fill(struct backend *be, float *grads, float *host, int step)
     be->upload(be, STREAM_COMPUTE, grads, host, (size_t)table.total * sizeof *host);
 }
 
-/* Backward: gradients become final in random strides, often several rows at once, sometimes in the middle of a bucket. */
+/* Backward: gradients become final in random strides, often several rows at once, sometimes in the middle of a bucket.
+ */
 static void backward(struct bucket_set *set, int step)
 {
     int row = table.count;

@@ -1,5 +1,6 @@
-/* checkpoint_kill DIR MILLISECONDS: all ranks save checkpoint after checkpoint until a timer kills one of them (0: never).
- * First everyone loads what the run before left: it must be whole, and the one it reported last or the one after. */
+/* checkpoint_kill DIR MILLISECONDS: all ranks save checkpoint after checkpoint until a timer kills one of them (0:
+ * never). First everyone loads what the run before left: it must be whole, and the one it reported last or the one
+ * after. */
 #include "rank_check.h"
 
 #include <pthread.h>

@@ -32,7 +32,8 @@ static inline void toy_open(struct toy *toy, int64_t width)
     toy_row(&toy->table, "head.weight", 10, width);
     toy_row(&toy->table, "head.bias", 10, 0);
     float **buffers[] = {&toy->model, &toy->ema, &toy->m, &toy->v};
-    static const char *const names[] = {"model.safetensors", "ema.safetensors", "optimizer.safetensors", "optimizer.safetensors"};
+    static const char *const names[] = {"model.safetensors", "ema.safetensors", "optimizer.safetensors",
+                                        "optimizer.safetensors"};
     static const char *const prefixes[] = {"", "", "m.", "v."};
     for (int i = 0; i < 4; i++) {
         *buffers[i] = calloc((size_t)toy->table.total, sizeof(float));
@@ -47,7 +48,10 @@ static inline void toy_close(struct toy *toy)
     param_table_close(&toy->table);
 }
 
-static inline float toy_value(int file, int64_t i, int64_t step) { return (float)(file + 1) * 1000 + (float)(i % 101) + (float)step * 1e4f; }
+static inline float toy_value(int file, int64_t i, int64_t step)
+{
+    return (float)(file + 1) * 1000 + (float)(i % 101) + (float)step * 1e4f;
+}
 
 static inline void toy_fill(struct toy *toy, int64_t step)
 {
@@ -93,8 +97,8 @@ static inline struct checkpoint_state toy_state(int64_t step)
 }
 
 /* Save step `step` of the toy. */
-static inline vt_status toy_save(struct toy *toy, const char *dir, int keep, int attempt, struct comm *comm, int64_t step,
-                                 bool is_best)
+static inline vt_status toy_save(struct toy *toy, const char *dir, int keep, int attempt, struct comm *comm,
+                                 int64_t step, bool is_best)
 {
     struct checkpoint_store_desc store = {.dir = dir, .keep = keep, .attempt = attempt};
     struct checkpoint_state state = toy_state(step);

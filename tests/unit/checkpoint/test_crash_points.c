@@ -1,6 +1,7 @@
-/* Every point of a save: the process ends before its n-th call to the operating system (a long write ends half-way), for
- * every n; then every call fails once, with every likely errno. The calls are counted by defining them here, over libc's.
- * After each: what loads is whole, the old or the new one, and the next save succeeds and leaves nothing behind. */
+/* Every point of a save: the process ends before its n-th call to the operating system (a long write ends half-way),
+ * for every n; then every call fails once, with every likely errno. The calls are counted by defining them here, over
+ * libc's. After each: what loads is whole, the old or the new one, and the next save succeeds and leaves nothing
+ * behind. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -105,8 +106,8 @@ static int64_t newest(const char *dir, struct toy *toy)
     return step;
 }
 
-/* A store with steps 1 and 2; the save under test is step `step` (3 is new; 2 replaces what is there). In a child process,
- * returns its exit status: 0 saved, 1 a clean failure, 77 ended on the way. */
+/* A store with steps 1 and 2; the save under test is step `step` (3 is new; 2 replaces what is there). In a child
+ * process, returns its exit status: 0 saved, 1 a clean failure, 77 ended on the way. */
 static int try_save(const char *dir, int n, int error, int64_t step, struct toy *toy)
 {
     int status;

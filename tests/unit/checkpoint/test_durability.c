@@ -1,6 +1,6 @@
-/* A power cut keeps only what was synced. The calls of a save are watched (defined here, over libc's): when the folder gets its
- * final name, every file written in it and the folder itself must have been synced since; before anything else is done with
- * the store, so must the store's folder. */
+/* A power cut keeps only what was synced. The calls of a save are watched (defined here, over libc's): when the folder
+ * gets its final name, every file written in it and the folder itself must have been synced since; before anything else
+ * is done with the store, so must the store's folder. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdarg.h>

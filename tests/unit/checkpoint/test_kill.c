@@ -1,5 +1,6 @@
 /* A child that saves checkpoint after checkpoint is killed at random moments. What loads afterwards is the last one it
- * reported, or the one after it that it was about to report: whole, never a third thing, and the next save does not stumble. */
+ * reported, or the one after it that it was about to report: whole, never a third thing, and the next save does not
+ * stumble. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>

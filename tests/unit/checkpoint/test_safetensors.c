@@ -69,8 +69,9 @@ static void layout_is_aligned_and_deterministic(void)
     CU_ASSERT_EQUAL(t[0][0].begin, bytes[0]);
     CU_ASSERT_EQUAL(t[0][1].begin, bytes[0] + 60);
     CU_ASSERT_EQUAL(t[0][1].end, bytes[0] + 74);
-    const char *expected = "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[3,5],\"data_offsets\":"
-                           "[0,60]},\"a \\\"x\\\"\":{\"dtype\":\"BF16\",\"shape\":[7],\"data_offsets\":[60,74]}}";
+    const char *expected =
+        "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[3,5],\"data_offsets\":"
+        "[0,60]},\"a \\\"x\\\"\":{\"dtype\":\"BF16\",\"shape\":[7],\"data_offsets\":[60,74]}}";
     CU_ASSERT_EQUAL(memcmp(header[0] + 8, expected, strlen(expected)), 0);
     struct safetensors file;
     ASSERT_OK(safetensors_parse("mem", (uint8_t *)header[0] + 8, bytes[0] - 8, bytes[0] + 74, &file));
@@ -81,7 +82,8 @@ static void layout_is_aligned_and_deterministic(void)
     free(header[1]);
 }
 
-#define T(name, shape, begin, end) "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" begin "," end "]}"
+#define T(name, shape, begin, end)                                                                                     \
+    "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" begin "," end "]}"
 
 static const struct {
     const char *header;
@@ -118,8 +120,9 @@ static void broken_rules_are_named(void)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct safetensors file;
         size_t size = strlen(bad[i].header);
-        ASSERT_FAILS(safetensors_parse("f.safetensors", (const uint8_t *)bad[i].header, size, 8 + size + bad[i].data, &file),
-                     bad[i].code, bad[i].text);
+        ASSERT_FAILS(
+            safetensors_parse("f.safetensors", (const uint8_t *)bad[i].header, size, 8 + size + bad[i].data, &file),
+            bad[i].code, bad[i].text);
         CU_ASSERT_PTR_NULL(file.tensors);
     }
     char name[600];
@@ -135,12 +138,15 @@ static void bad_files(void)
     uint8_t bytes[16] = {0};
     ASSERT_FAILS(safetensors_open(scratch_path("absent"), &file), VT_E_IO, "cannot open");
     safetensors_close(&file);
-    ASSERT_FAILS(safetensors_open(scratch_write("short", bytes, 7), &file), VT_E_FORMAT, "7 bytes: not a safetensors file");
+    ASSERT_FAILS(safetensors_open(scratch_write("short", bytes, 7), &file), VT_E_FORMAT,
+                 "7 bytes: not a safetensors file");
     ASSERT_FAILS(safetensors_open(scratch_write("zero", bytes, 16), &file), VT_E_FORMAT, "does not begin with");
     bytes[0] = 9;
-    ASSERT_FAILS(safetensors_open(scratch_write("long", bytes, 16), &file), VT_E_FORMAT, "claims 9 bytes in a file of 16");
+    ASSERT_FAILS(safetensors_open(scratch_write("long", bytes, 16), &file), VT_E_FORMAT,
+                 "claims 9 bytes in a file of 16");
     memset(bytes, 0xff, 8);
-    ASSERT_FAILS(safetensors_open(scratch_write("huge", bytes, 16), &file), VT_E_FORMAT, "claims 18446744073709551615 bytes");
+    ASSERT_FAILS(safetensors_open(scratch_write("huge", bytes, 16), &file), VT_E_FORMAT,
+                 "claims 18446744073709551615 bytes");
     ASSERT_FAILS(safetensors_open(scratch_dir(), &file), VT_E_IO, "not a regular file");
 }
 

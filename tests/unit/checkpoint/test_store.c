@@ -213,9 +213,11 @@ static void other_models_are_refused(void)
     toy_open(&more, 9);
     toy_row(&more.table, "extra.bias", 4, 0);
     more.files[0].values = more.model = realloc(more.model, (size_t)more.table.total * sizeof(float));
-    ASSERT_FAILS(checkpoint_read_files(path, more.files, 1), VT_E_FORMAT, "no tensor 'extra.bias', which the model has");
+    ASSERT_FAILS(checkpoint_read_files(path, more.files, 1), VT_E_FORMAT,
+                 "no tensor 'extra.bias', which the model has");
     /* Half of what shares a file: the other half belongs to nobody. */
-    ASSERT_FAILS(checkpoint_read_files(path, toy.files + 2, 1), VT_E_FORMAT, "tensor 'v.cls_token' is none of the model's");
+    ASSERT_FAILS(checkpoint_read_files(path, toy.files + 2, 1), VT_E_FORMAT,
+                 "tensor 'v.cls_token' is none of the model's");
     struct checkpoint_file absent = toy.files[0];
     absent.name = "teacher.safetensors";
     ASSERT_FAILS(checkpoint_read_files(path, &absent, 1), VT_E_FORMAT, "has no file teacher.safetensors");

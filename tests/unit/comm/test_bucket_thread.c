@@ -72,7 +72,8 @@ static bool sums_are_right(const float *host, int step)
     return true;
 }
 
-static vt_status run_step(struct rank_run *run, struct backend *be, struct bucket_set *set, float *grads, float *host, int step)
+static vt_status run_step(struct rank_run *run, struct backend *be, struct bucket_set *set, float *grads, float *host,
+                          int step)
 {
     size_t bytes = (size_t)table.total * sizeof(float);
     for (int64_t i = 0; i < table.total; i++)

@@ -28,8 +28,9 @@ static void busy_before_waiting(void)
     struct rank_report r[4] = {waiting_at(57), waiting_at(57), busy_at(57, STAGE_DECODE, 31), waiting_at(57)};
     CU_ASSERT_TRUE_FATAL(verdict_find(r, 4, SILENCE_S, &culprit, text, sizeof text));
     CU_ASSERT_EQUAL(culprit, 2);
-    CU_ASSERT_STRING_EQUAL(text, "watchdog: rank 2 (host node) is stuck in stage decode since 31 s at step 57; ranks 0,1,3 "
-                                 "wait for it");
+    CU_ASSERT_STRING_EQUAL(text,
+                           "watchdog: rank 2 (host node) is stuck in stage decode since 31 s at step 57; ranks 0,1,3 "
+                           "wait for it");
 }
 
 static void silent_before_busy(void)
@@ -40,7 +41,8 @@ static void silent_before_busy(void)
     r[2].silent_s = 20;
     CU_ASSERT_TRUE_FATAL(verdict_find(r, 3, SILENCE_S, &culprit, text, sizeof text));
     CU_ASSERT_EQUAL(culprit, 2);
-    CU_ASSERT_PTR_NOT_NULL(strstr(text, "rank 2 (host node) is silent since 20 s, last in stage forward at step 5: stopped"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(text, "rank 2 (host node) is silent since 20 s, last in stage forward at step 5: stopped"));
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "; rank 0 waits for it"));
     r[2].left = true; /* it said goodbye: not silent */
     CU_ASSERT_TRUE_FATAL(verdict_find(r, 3, SILENCE_S, &culprit, text, sizeof text));

@@ -24,7 +24,8 @@ static void make_table(void)
     add_row("head.bias", 10, 0, false);
 }
 
-static const struct optimizer_rule lr_rules[] = {{"blocks.*", 0.5f}, {"blocks.1.*", 0.25f}, {"patch_embed.proj.bias", 0}};
+static const struct optimizer_rule lr_rules[] = {
+    {"blocks.*", 0.5f}, {"blocks.1.*", 0.25f}, {"patch_embed.proj.bias", 0}};
 static const struct optimizer_rule decay_rules[] = {{"head.bias", 2}, {"patch*.weight", 0}};
 
 static struct optimizer_desc rule_desc(void)
@@ -184,7 +185,8 @@ static void reference_step(struct reference *ref, const float *g, double lr0, in
 
 static void run_steps(const struct flat *flat, const int64_t *cuts, int parts, int steps, const float *g)
 {
-    struct optimizer_buffers buffers = {.params = flat->p, .grads = flat->g, .m = flat->m, .v = flat->v, .ema = flat->ema};
+    struct optimizer_buffers buffers = {
+        .params = flat->p, .grads = flat->g, .m = flat->m, .v = flat->v, .ema = flat->ema};
     for (int part = 0; part < parts; part++) {
         struct optimizer_desc desc = rule_desc();
         struct optimizer *opt = NULL;

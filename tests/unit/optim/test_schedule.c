@@ -48,7 +48,8 @@ static void constant_with_cooldown(void)
 
 static void rsqrt(void)
 {
-    struct schedule s = {.kind = SCHEDULE_RSQRT, .lr = 1, .warmup_steps = 100, .total_steps = 90000, .timescale = 10000};
+    struct schedule s = {
+        .kind = SCHEDULE_RSQRT, .lr = 1, .warmup_steps = 100, .total_steps = 90000, .timescale = 10000};
     NEAR(schedule_lr(&s, 50), 0.5);
     NEAR(schedule_lr(&s, 10000), 1);
     NEAR(schedule_lr(&s, 40000), 0.5);
