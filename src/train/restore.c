@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/stage.h"
 #include "checkpoint/checkpoint.h"
@@ -73,12 +74,17 @@ static void describe_state(struct trainer *t, struct checkpoint_state *state)
         state->class_names[k] = copy_text(dataset_class_name(dataset, k));
 }
 
+static struct checkpoint_store_desc store_of(const struct trainer *t)
+{
+    return (struct checkpoint_store_desc){
+        .dir = t->folder.checkpoints, .keep = t->config.checkpoint.keep, .attempt = t->folder.attempt};
+}
+
 vt_status trainer_save(struct trainer *t, bool is_best)
 {
     struct checkpoint_file files[4];
     struct checkpoint_state state;
-    struct checkpoint_store_desc store = {
-        .dir = t->folder.checkpoints, .keep = t->config.checkpoint.keep, .attempt = t->folder.attempt};
+    const struct checkpoint_store_desc store = store_of(t);
     enum stage previous = stage_enter(STAGE_CHECKPOINT);
     vt_status status = comm_agree(t->comm, weights_download(&t->weights));
     if (status == VT_OK) {
@@ -136,12 +142,27 @@ static vt_status start_new(struct trainer *t)
     return weights_upload(&t->weights);
 }
 
+/* There were checkpoints, but none is whole: starting from the beginning would overwrite what can perhaps be saved. */
+static vt_status check_none_lost(const struct trainer *t)
+{
+    char latest[CONFIG_PATH_BYTES + 32];
+    VT_TRY(path_join(latest, sizeof latest, t->folder.checkpoints, "latest"));
+    if (file_exists(latest))
+        return VT_FAIL(VT_E_FORMAT, "%s: every checkpoint is damaged; expected one to go on from, or a new run.dir", t->folder.checkpoints);
+    return VT_OK;
+}
+
 vt_status trainer_restore(struct trainer *t)
 {
     bool found = false;
     char path[CONFIG_PATH_BYTES + 128];
-    if (t->folder.dir[0])
+    if (t->folder.dir[0]) {
+        const struct checkpoint_store_desc store = store_of(t);
+        VT_TRY(checkpoint_claim(&store, t->comm));
         VT_TRY(checkpoint_find_latest(t->folder.checkpoints, t->comm, &found, path, sizeof path));
+    }
+    if (t->folder.dir[0] && !found)
+        VT_TRY(comm_agree(t->comm, t->comm->rank == 0 ? check_none_lost(t) : VT_OK));
     return comm_agree(t->comm, found ? load_run(t, path) : start_new(t));
 }
 
