@@ -1,0 +1,54 @@
+#!/bin/sh
+# Evaluation is exact: the same numbers in training and in `vitrail eval`, at any number of ranks, each sample once.
+. "$(dirname "$0")/lib.sh"
+write_config tiny.yaml 300
+run 0 train 2 tiny.yaml run.dir=run train.ema=0.9 eval.every=300steps eval.batch=70 checkpoint.every=100steps
+grep '"val/top1"' run/metrics.jsonl | tail -n 1 >val.json
+top1=$("$json" val.json val/top1) top5=$("$json" val.json val/top5) loss=$("$json" val.json val/loss)
+near() { awk -v a="$1" -v b="$2" 'BEGIN { d = a - b; exit !(d < 1e-5 && d > -1e-5) }' || fail "$3: $1, training said $2"; }
+agrees() {
+  near "$("$json" eval.json top1)" "$top1" "$1: top-1"
+  near "$("$json" eval.json top5)" "$top5" "$1: top-5"
+  near "$("$json" eval.json loss)" "$loss" "$1: loss"
+  [ "$("$json" eval.json images)" -eq 300 ] || fail "$1: not every image was seen"
+}
+# A trained model, or equal numbers would say nothing.
+awk -v t="$top1" 'BEGIN { exit !(t > 0.2 && t < 0.99) }' || fail "val/top1 is $top1"
+
+for ranks in 1 2 3; do
+  $mpi $ranks "$V" eval run "$data#val" --json >eval.json 2>out || fail "eval at $ranks ranks"
+  agrees "$ranks ranks"
+done
+"$V" eval run/checkpoints/step-00000300 "$data" --json >eval.json 2>out || fail "eval of a checkpoint folder"
+agrees "checkpoint folder"
+"$V" eval run/checkpoints "$data" --json >eval.json 2>out || fail "eval of the checkpoints folder"
+agrees "checkpoints folder"
+"$V" eval run --best "$data" --json >eval.json 2>out || fail "eval --best"
+agrees "best"
+"$V" eval run --raw-weights "$data" --json >raw.json 2>out || fail "eval --raw-weights"
+[ "$("$json" raw.json weights)" = model ] || fail "--raw-weights took $("$json" raw.json weights)"
+[ "$("$json" eval.json weights)" = ema ] || fail "the EMA was not taken"
+[ "$("$json" raw.json loss)" != "$("$json" eval.json loss)" ] || fail "EMA and model give the same loss"
+
+# Numbers of classes add up to the whole.
+sum=0 k=0
+while [ $k -lt 10 ]; do sum=$((sum + $("$json" eval.json classes.$k.correct))) k=$((k + 1)); done
+near "$(awk -v s=$sum 'BEGIN { print s / 300 }')" "$top1" "sum over classes"
+
+# Each sample once in the predictions, and they are what was counted.
+run 0 "$V" eval run "$data" --predictions p.csv
+said 'top-1 [0-9.]+ %'
+[ "$(head -n 1 p.csv)" = sample,label,prediction,probability ] || fail "header: $(head -n 1 p.csv)"
+tail -n +2 p.csv | cut -d , -f 1 | sort -n >samples
+awk 'BEGIN { for (i = 0; i < 300; i++) print i }' >wanted
+same samples wanted
+near "$(tail -n +2 p.csv | awk -F , '$2 == $3 { n++ } END { print n / 300 }')" "$top1" "predictions"
+refused 2 '2 ranks' $mpi 2 "$V" eval run "$data" --predictions p2.csv
+# A part of a split is a dataset too.
+run 0 "$V" eval run "$data#val[:10%]"
+said ' 30 images'
+# Evaluation in training does not depend on ranks either.
+run 0 train 3 tiny.yaml run.dir=run-3 train.ema=0.9 eval.every=300steps
+grep '"val/top1"' run-3/metrics.jsonl | tail -n 1 >val3.json
+awk -v a="$loss" -v b="$("$json" val3.json val/loss)" 'BEGIN { d = (a - b) / a; exit !(d < 1e-3 && d > -1e-3) }' ||
+  fail "val/loss at 3 ranks: $("$json" val3.json val/loss), at 2 ranks $loss"

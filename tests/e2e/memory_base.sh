@@ -1,0 +1,17 @@
+#!/bin/sh
+# The planned memory of a ViT-B step against the real one, and a longer run that must not grow.
+. "$(dirname "$0")/lib.sh"
+probe=$build/tests/train_memory
+write_config tiny.yaml 3000
+cat >base.yaml <<'EOF'
+model: {name: vit_b16}
+data: {train: synthetic, batch: 8}
+compute: {threads: 2}
+train: {duration: 10steps}
+EOF
+run 0 "$probe" plan base.yaml
+cat out
+run 0 "$probe" plan base.yaml compute.dtype=fp32 optim.name=sgd
+cat out
+run 0 "$probe" loop tiny.yaml run.dir=flat eval.every=100steps checkpoint.every=100steps
+cat out

@@ -1,0 +1,35 @@
+#!/bin/sh
+# A rank that stops (SIGSTOP) while the other waits for it: the watchdog ends the job and names it. Then a rank that dies.
+. "$(dirname "$0")/lib.sh"
+write_config tiny.yaml 1000000
+sed -i 's/timeout_s: 60/timeout_s: 3/' tiny.yaml
+
+rank_pid() { # of rank $2 below mpirun $1
+  for pid in $(children_of "$1"); do
+    tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$2" && echo "$pid"
+  done
+}
+
+# disturb RANK SIGNAL REGEX: the job ends by itself, not with 0, says REGEX; the checkpoints are whole. Output in ./out.
+disturb() {
+  rm -rf run
+  start 2 tiny.yaml run.dir=run checkpoint.every=20steps
+  wait_for 60 step_reached run 45
+  victim=$(rank_pid $job "$1")
+  [ -n "$victim" ] || fail "no process of rank $1 found"
+  kill "-$2" "$victim"
+  ( sleep 60; kill -9 $job ) 2>/dev/null &
+  guard=$!
+  ended any
+  kill $guard 2>/dev/null
+  [ $rc -ne 137 ] || [ "$2" = KILL ] || fail "the job did not end by itself"
+  [ $rc -ne 0 ] || fail "exit code 0 with rank $1 disturbed"
+  [ -z "$3" ] || said "$3"
+  nobody_left
+  run 0 "$V" inspect run
+  said 'all checksums match'
+}
+
+disturb 1 STOP 'watchdog: rank 1 .*silent since'
+disturb 0 STOP 'watchdog: rank 0 .*silent since'
+disturb 1 KILL 'signal 9'

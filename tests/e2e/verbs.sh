@@ -1,0 +1,139 @@
+#!/bin/sh
+# Every verb does what its help says.
+. "$(dirname "$0")/lib.sh"
+write_config tiny.yaml 60
+run 0 "$V" train tiny.yaml run.dir=run train.ema=0.9 eval.every=20steps checkpoint.every=20steps
+newest=run/checkpoints/step-00000060
+
+# parses COMMAND...: its stdout is JSON.
+parses() {
+  "$@" >out.json 2>out || fail "failed: $*"
+  "$json" out.json >parsed 2>&1 || { cat parsed; fail "not JSON: $*"; }
+}
+
+# help, --version
+run 0 "$V" --version
+said '^vitrail [0-9]+\.[0-9]+\.[0-9]+ \(commit '
+run 0 "$V"
+for verb in pack inspect verify preview train eval predict import export report bench check help; do
+  run 0 "$V"
+  said "^  $verb "
+  run 0 "$V" help $verb
+  said "^usage: vitrail $verb"
+  run 0 "$V" $verb --help
+  said "^usage: vitrail $verb"
+done
+run 0 "$V" help config
+for key in model.name data.train optim.lr run.dir; do grep -q "$key" out || fail "help config has no $key"; done
+run 0 "$V" help config.optim.lr
+said 'peak learning rate'
+run 0 "$V" help optim.lr
+said 'peak learning rate'
+refused 2 'nothing|optim\.lr' "$V" help optim.rl
+
+# inspect: manifest, dataset, index, shard, checkpoint, run, weights
+for path in "$data" "$data/manifest.pb" "$data/shards/train-000000.idx" "$data/shards/train-000000.tar" run $newest \
+  run/checkpoints $newest/model.safetensors; do
+  run 0 "$V" inspect "$path"
+  [ "$(wc -l <out)" -ge 2 ] || fail "inspect $path says little"
+  parses "$V" inspect "$path" --json
+done
+run 0 "$V" inspect run
+said 'checkpoint of step 60'
+said 'blocks\.1\.mlp\.fc2\.weight .*F32|blocks\.1\.mlp\.fc2\.weight .*fp32'
+[ "$("$V" inspect $newest --json | "$json" - step)" -eq 60 ] || fail "inspect --json: step"
+refused 1 'nothing-here' "$V" inspect nothing-here
+refused 1 'tiny\.yaml' "$V" inspect tiny.yaml
+
+# verify
+cp -r "$data" set
+run 0 "$V" verify set --threads 2
+said '^1500 samples in 7 shards, .*: 0 bad'
+
+# preview: a sheet, and the exact pixels whatever the threads
+run 0 "$V" preview tiny.yaml -o sheet.png --step 3 --raw raw-1
+[ "$(od -An -tx1 -N8 sheet.png | tr -d ' \n')" = 89504e470d0a1a0a ] || fail "sheet.png is no PNG"
+[ "$(ls raw-1 | wc -l)" -eq 24 ] || fail "raw-1 has $(ls raw-1 | wc -l) pictures"
+[ -f raw-1/000000000048.pgm ] || fail "no picture of position 48: $(ls raw-1 | head -3)"
+run 0 "$V" preview run data.threads=3 compute.threads=2 -o sheet-2.png --step 3 --raw raw-2
+diff -r raw-1 raw-2 || fail "preview differs with threads"
+same sheet.png sheet-2.png
+run 0 "$V" preview tiny.yaml -o sheet.png --step 4 --raw raw-3
+[ "$(cat raw-1/* | cksum)" != "$(cat raw-3/* | cksum)" ] || fail "steps 3 and 4 look the same"
+refused 2 'preview needs -o' "$V" preview tiny.yaml
+
+# predict: a picture of the set, as evaluation sees it
+tar -xf "$data/shards/val-000000.tar" || fail "a shard is no tar"
+picture=$(tar -tf "$data/shards/val-000000.tar" | grep -E '\.(png|pgm|ppm)$' | head -n 1)
+run 0 "$V" predict run "$picture" --top 3
+[ "$(grep -c '%' out)" -eq 3 ] || fail "--top 3 showed $(grep -c '%' out)"
+parses "$V" predict run "$picture" "$picture" --json
+[ "$(cat parsed)" -eq 2 ] || fail "predict --json: $(cat parsed) lines for two pictures"
+head -n 1 out.json >one.json
+"$V" eval run "$data" --predictions p.csv >out 2>&1 || fail "eval --predictions"
+wanted=$(grep '^0,' p.csv | cut -d , -f 4)
+best=$(for k in 0 1 2 3 4 5 6 7 8 9; do "$json" one.json classes.$k.probability; done | sort -g | tail -n 1)
+awk -v a="$wanted" -v b="$best" 'BEGIN { d = a - b; exit !(d < 2e-6 && d > -2e-6) }' || fail "predict: $best, eval: $wanted"
+refused 1 'sheet\.png|tiny\.yaml' "$V" predict run tiny.yaml
+
+# export and import: the weights make the trip, the accuracy stays
+run 0 "$V" export run weights.safetensors
+same weights.safetensors $newest/model.safetensors
+run 0 "$V" export run ema.safetensors --ema
+same ema.safetensors $newest/ema.safetensors
+run 0 "$V" import weights.safetensors imported
+"$V" eval run "$data" --raw-weights --json >a.json 2>out || fail "eval --raw-weights"
+"$V" eval imported "$data" --json >b.json 2>out || fail "eval of an imported checkpoint"
+[ "$("$json" a.json top1)" = "$("$json" b.json top1)" ] || fail "imported: top-1 $("$json" b.json top1), was $("$json" a.json top1)"
+refused 1 'only \.safetensors' "$V" export run weights.npz
+refused 1 'tiny\.yaml' "$V" import tiny.yaml nowhere
+# Fine-tuning from them starts where they are.
+run 0 "$V" train tiny.yaml run.dir=tuned train.duration=1steps model.init_from=run
+run 0 "$V" train tiny.yaml run.dir=tuned-2 train.duration=1steps model.init_from=weights.safetensors
+same tuned/checkpoints/latest/model.safetensors tuned-2/checkpoints/latest/model.safetensors
+
+# report
+run 0 "$V" report run tuned -o page.html --svg curve.svg --metrics train/loss
+grep -q '</html>' page.html && grep -q 'train/loss' page.html || fail "page.html"
+grep -q '</svg>' curve.svg || fail "curve.svg"
+grep -Eq '(src|href)="https?:' page.html && fail "the page needs the network"
+refused 2 'report needs -o' "$V" report run
+refused 1 'nowhere' "$V" report nowhere -o page.html
+
+# bench
+run 0 "$V" bench step tiny.yaml --steps 3
+said 'images/s'
+parses "$V" bench step tiny.yaml --steps 3 --json
+awk -v v="$("$json" out.json images_per_s)" 'BEGIN { exit !(v > 0) }' || fail "bench step --json: no rate"
+run 0 "$V" bench ops tiny.yaml --steps 2
+said '^linear qkv +forward'
+parses "$V" bench ops tiny.yaml --steps 2 --json
+run 0 "$V" bench data tiny.yaml --steps 3
+parses "$V" bench data tiny.yaml --steps 3 --json
+run 0 $mpi 2 "$V" bench comm --steps 2
+said 'over 2 ranks'
+parses $mpi 2 "$V" bench comm --steps 2 --json
+refused 2 'expected step, ops, data or comm' "$V" bench speed
+
+# check
+for ranks in 1 2; do
+  run 0 $mpi $ranks "$V" check tiny.yaml run.dir=checked
+  said 'network +ok'
+  said 'one step +ok: loss [0-9]'
+  [ "$(grep -c '^rank ' out)" -eq $ranks ] || fail "check at $ranks ranks shows $(grep -c '^rank ' out)"
+done
+run 0 "$V" check
+refused 1 'no such dataset' $mpi 2 "$V" check tiny.yaml run.dir=checked data.train=nowhere
+
+# train RUN goes on with a run, wherever it lies
+rm -rf moved
+run 0 "$V" train tiny.yaml run.dir=half checkpoint.every=20steps
+cp -r half moved
+rm -rf moved/checkpoints/step-00000060 moved/checkpoints/best
+ln -sfn step-00000040 moved/checkpoints/latest
+run 0 "$V" train moved
+said 'resumed    from moved/.*step 40, attempt 2'
+same half/checkpoints/step-00000060/model.safetensors moved/checkpoints/step-00000060/model.safetensors
+run 0 "$V" train moved
+said 'nothing to do'
+echo ok
