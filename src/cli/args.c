@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "cli/cli.h"
 
@@ -96,10 +97,40 @@ vt_status args_config(char **positional, int count, struct run_config *config)
     return VT_OK;
 }
 
+void job_tell(vt_status status)
+{
+    static bool told;
+    if (status == VT_OK || told)
+        return;
+    told = true;
+    if (status == VT_E_STOP)
+        log_info("%s", status_message());
+    else if (log_rank() == 0)
+        log_error("%s", status_message());
+}
+
+vt_status job_open(enum comm_choice choice, vt_status parsed, struct comm **comm)
+{
+    VT_TRY(world_open(choice, comm));
+    vt_status status = comm_agree(*comm, parsed);
+    return status == VT_OK ? VT_OK : job_finish(comm, status, true);
+}
+
+/* mpirun's exit code is that of the first rank to leave: every rank takes the one of the rank that failed first hand. */
+static vt_status same_exit(struct comm *comm, vt_status status)
+{
+    double code = status_exit_code(status);
+    VT_TRY(comm->all_reduce(comm, &code, 1, DTYPE_F64, REDUCE_MAX));
+    return code == status_exit_code(VT_E_USAGE) ? VT_E_USAGE : status;
+}
+
 vt_status job_finish(struct comm **comm, vt_status status, bool together)
 {
     if (status != VT_OK && !together && *comm && (*comm)->size > 1)
         world_abort(*comm, status_exit_code(status), status_message());
+    job_tell(status);
+    if (*comm)
+        status = same_exit(*comm, status);
     world_close(comm);
     return status;
 }

@@ -51,8 +51,14 @@ VT_MUST_CHECK vt_status args_int(const char *option, const char *text, long min,
 VT_MUST_CHECK vt_status args_config(char **positional, int count, struct run_config *config);
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------- */
-/* The end of a verb that opened a world: agreed failures are left to main (rank 0 prints); a failure of this rank alone takes
- * the job down here. Closes the world. */
+/* Open the world of a verb and agree on what its arguments said (`parsed`, this rank's verdict): a mistake is told once. On
+ * failure *comm is NULL and the failure has been told. */
+VT_MUST_CHECK vt_status job_open(enum comm_choice choice, vt_status parsed, struct comm **comm);
+/* Tell a failure (VT_E_STOP too) while the world is still open: once a rank has left with a failure, mpirun kills the others.
+ * Rank 0 speaks; only the first call does. */
+void job_tell(vt_status status);
+/* The end of a verb that opened a world: failures all ranks agree on (`together`) are told by rank 0; a failure of this rank
+ * alone takes the job down here. Closes the world. */
 vt_status job_finish(struct comm **comm, vt_status status, bool together);
 
 /* launch.c: run this same command under mpirun with `ranks` ranks, without its -n option. Returns only on failure. */

@@ -110,13 +110,10 @@ int main(int argc, char **argv)
 {
     limit_spinning(argv);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error of write, as a full disk is */
     stage_register("main");
     vt_status status = dispatch(argc, argv);
-    /* A failure all ranks share is told once. */
-    if (status == VT_E_STOP)
-        log_info("%s", status_message());
-    else if (status != VT_OK && log_rank() == 0)
-        log_error("%s", status_message());
+    job_tell(status);
     fflush(stdout);
     return status_exit_code(status);
 }

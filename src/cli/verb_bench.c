@@ -107,7 +107,7 @@ vt_status verb_bench(int argc, char **argv)
             struct comm *comm = NULL;
             VT_TRY(world_open(COMM_AUTO, &comm));
             vt_status status = subjects[i].run(&desc, comm);
-            return job_finish(&comm, status, false);
+            return job_finish(&comm, status, status == VT_E_USAGE);
         }
     return VT_FAIL(VT_E_USAGE, "bench %s: expected step, ops, data or comm", positional[0]);
 }

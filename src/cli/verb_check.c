@@ -86,13 +86,15 @@ static vt_status check_run_dir(const struct run_config *config, struct comm *com
     return VT_OK;
 }
 
-static vt_status check_run(const struct run_config *config, struct comm *comm)
+/* *together: false when it is this rank alone that failed. */
+static vt_status check_run(const struct run_config *config, struct comm *comm, bool *together)
 {
     struct trainer *t = NULL;
     struct trainer_desc desc = {.config = config};
     struct step_result done;
     VT_TRY(check_run_dir(config, comm));
     VT_TRY(trainer_open(&desc, comm, &t));
+    *together = false;
     vt_status status = step_run(t, &done);
     if (status == VT_OK)
         status = step_drain(t, &done);
@@ -108,18 +110,19 @@ vt_status verb_check(int argc, char **argv)
     int count;
     struct run_config config;
     struct comm *comm = NULL;
-    VT_TRY(args_parse(argc, argv, NULL, 0, 0, -1, &positional, &count));
-    if (count)
-        VT_TRY(args_config(positional, count, &config));
-    VT_TRY(world_open(COMM_AUTO, &comm));
+    bool together = true;
+    vt_status status = args_parse(argc, argv, NULL, 0, 0, -1, &positional, &count);
+    if (status == VT_OK && count)
+        status = args_config(positional, count, &config);
+    VT_TRY(job_open(COMM_AUTO, status, &comm));
     if (comm->rank == 0)
         printf("%s\n", version_line());
-    vt_status status = check_device(comm);
+    status = check_device(comm);
     if (status == VT_OK)
         status = check_network(comm);
     if (status == VT_OK && count)
-        status = check_run(&config, comm);
+        status = check_run(&config, comm, &together);
     if (status == VT_OK && comm->rank == 0)
         printf("GPU        none in this build: training runs on the CPU\n");
-    return job_finish(&comm, status, false);
+    return job_finish(&comm, status, together);
 }

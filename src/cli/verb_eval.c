@@ -114,7 +114,8 @@ static vt_status check_data(const struct inference *inf, const struct data_sourc
     return VT_OK;
 }
 
-static vt_status run(const struct eval_args *args, struct comm *comm)
+/* *together: false once a failure may be this rank's alone. */
+static vt_status run(const struct eval_args *args, struct comm *comm, bool *together)
 {
     vt_status status;
     struct inference inf = {0};
@@ -128,6 +129,7 @@ static vt_status run(const struct eval_args *args, struct comm *comm)
                                         .labels = data_source_labels(&data)};
     VT_TRY_OUT(comm_agree(comm, inference_open(&desc, comm, &inf)));
     VT_TRY_OUT(comm_agree(comm, check_data(&inf, &data, args->uri)));
+    *together = false;
     if (args->predictions) {
         csv = fopen(args->predictions, "w");
         if (!csv) {
@@ -176,9 +178,10 @@ vt_status verb_eval(int argc, char **argv)
     args.checkpoint = positional[0];
     args.uri = positional[1];
     struct comm *comm = NULL;
+    bool together = true;
     VT_TRY(world_open(COMM_AUTO, &comm));
     vt_status status = args.predictions && comm->size > 1
                            ? VT_FAIL(VT_E_USAGE, "--predictions is written by one process, not by %d ranks", comm->size)
-                           : run(&args, comm);
-    return job_finish(&comm, status, status == VT_E_USAGE);
+                           : run(&args, comm, &together);
+    return job_finish(&comm, status, together);
 }

@@ -43,11 +43,9 @@ vt_status verb_train(int argc, char **argv)
             status = launch_mpirun((int)ranks, argc, original);
     }
     free(original);
-    VT_TRY(status);
-
     struct comm *comm = NULL;
     struct trainer *trainer = NULL;
-    VT_TRY(world_open(comm_choice_of(&config), &comm));
+    VT_TRY(job_open(status == VT_OK ? comm_choice_of(&config) : COMM_AUTO, status, &comm));
     warn_idle_cores(comm, &config);
     const struct trainer_desc desc = {.config = &config, .run_folder = true};
     status = trainer_open(&desc, comm, &trainer);
@@ -61,12 +59,10 @@ vt_status verb_train(int argc, char **argv)
     if (!together && comm->size > 1)
         world_abort(comm, status_exit_code(status), status_message());
     const char *reason = signals_stop_reason();
-    if (status == VT_E_STOP && reason && reason[3] == 'T') {
+    job_tell(status); /* while RUN/log.txt is open */
+    if (status == VT_E_STOP && reason && reason[3] == 'T')
         /* mpirun passed a SIGTERM on and will kill: MPI's finalise would wait for what never comes. All is committed. */
-        if (comm->rank == 0)
-            log_info("%s", status_message());
         _exit(status_exit_code(status));
-    }
     trainer_close(&trainer);
     return job_finish(&comm, status, true);
 }

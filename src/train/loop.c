@@ -16,7 +16,7 @@
 /* Sums over the steps since the last record. */
 struct interval {
     int64_t steps;
-    double loss_sum, weight_sum, started_ms;
+    double loss_sum, weight_sum;
     struct step_times times;
 };
 
@@ -59,10 +59,11 @@ static vt_status record(struct loop *loop, const struct step_result *done)
 {
     struct trainer *t = loop->t;
     struct interval *interval = &loop->interval;
-    double n = (double)interval->steps, now = clock_ms(), straggler;
+    double n = (double)interval->steps, straggler;
     const struct step_times *times = &interval->times;
     VT_TRY(straggler_ms(t, times->busy / n, &straggler));
-    double rate = n * t->config.data.batch / ((now - interval->started_ms) * 1e-3);
+    /* Of the steps alone, without evaluation and checkpoints; results come a step late, so the clock would count them wrong. */
+    double rate = n * t->config.data.batch / (times->step * 1e-3);
     double loss = interval->loss_sum / interval->weight_sum;
     const struct metric values[] = {
         {"train/loss", loss},
@@ -87,7 +88,7 @@ static vt_status record(struct loop *loop, const struct step_result *done)
                          (int)(sizeof values / sizeof *values)));
     if (t->comm->rank == 0) {
         int64_t left = t->data.total_steps - done->step;
-        double per_step = (now - loop->run_started_ms) * 1e-3 / (double)(done->step - loop->first_step);
+        double per_step = (clock_ms() - loop->run_started_ms) * 1e-3 / (double)(done->step - loop->first_step);
         const struct progress_values shown = {.step = done->step,
                                               .epoch = epoch_of(t, done->step),
                                               .loss = loss,
@@ -97,7 +98,7 @@ static vt_status record(struct loop *loop, const struct step_result *done)
                                               .eta_s = (double)left * per_step};
         progress_update(&loop->progress, &shown, left == 0);
     }
-    loop->interval = (struct interval){.started_ms = now};
+    loop->interval = (struct interval){0};
     return VT_OK;
 }
 
@@ -194,13 +195,11 @@ static vt_status between_steps(struct loop *loop, bool stop)
     if (!eval_due && !save_due)
         return VT_OK;
     VT_TRY(drain(loop));
-    double paused = clock_ms();
     if (eval_due)
         VT_TRY(evaluate(loop, &is_best));
     if (save_due || is_best)
         VT_TRY(save(loop, is_best, last || stop));
     watchdog_kick(t->watchdog);
-    loop->interval.started_ms += clock_ms() - paused;
     return VT_OK;
 }
 
@@ -241,7 +240,7 @@ vt_status trainer_run(struct trainer *t)
     VT_TRY_OUT(watchdog_start(t->comm, t->config.comm.timeout_s, &t->watchdog));
     VT_TRY_OUT(measure_gemm_rate(t));
     progress_start(&loop.progress, t->step, t->data.total_steps);
-    loop.run_started_ms = loop.interval.started_ms = clock_ms();
+    loop.run_started_ms = clock_ms();
     if (t->step >= t->data.total_steps)
         log_info("nothing to do: the run is complete at step %lld of %lld", (long long)t->step, (long long)t->data.total_steps);
     VT_TRY_OUT(run_steps(&loop));
