@@ -52,6 +52,14 @@ struct backend {
     void (*stream_wait)(struct backend *be, enum stream stream, struct event *event);
     /* Block the host until the event has passed; reports device errors of everything before it. */
     vt_status (*event_wait)(struct backend *be, struct event *event);
+    /* The next three: only where streams run beside the host (cuda), NULL elsewhere. Any thread may call the first two.
+     * event_passed: has everything before the event's last record run? Does not block; true after a device error too.
+     * event_elapsed: device milliseconds between two events that have passed.
+     * cast: as nn.cast, on the stream named, for what `comm` does to gradients on their way. */
+    bool (*event_passed)(struct backend *be, struct event *event);
+    vt_status (*event_elapsed)(struct backend *be, struct event *from, struct event *to, double *ms);
+    void (*cast)(struct backend *be, enum stream stream, const void *src, enum dtype from, void *dst, enum dtype to,
+                 int64_t count);
     vt_status (*synchronise)(struct backend *be);
 
     void (*close)(struct backend *be); /* frees be itself */

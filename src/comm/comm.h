@@ -1,5 +1,6 @@
 /* Collectives over the world of one job. One table, three homes: self (one process, no MPI needed), mpi, nccl (in the
- * CUDA plugin). "collective": every rank must call it, in the same order. Pointers are host memory for self and mpi. */
+ * CUDA plugin). "collective": every rank must call it, in the same order. Pointers are host memory, unless the comm says
+ * device_memory. */
 #ifndef VT_COMM_COMM_H
 #define VT_COMM_COMM_H
 
@@ -13,7 +14,7 @@
 enum reduce_op { REDUCE_SUM, REDUCE_MAX, REDUCE_MIN };
 
 struct comm {
-    const char *name; /* "self", "mpi" */
+    const char *name; /* "self", "mpi", "nccl" */
     int rank, size;
     int local_rank, local_size; /* on this host */
     char host[64];
@@ -29,6 +30,16 @@ struct comm {
     /* A second communicator over the same ranks, for use by one other thread. Collective. */
     vt_status (*duplicate)(struct comm *comm, struct comm **out);
     void (*close)(struct comm *comm);
+
+    /* Only nccl: pointers are memory of the backend the comm was opened for; a collective is enqueued on its STREAM_COMM and
+     * the call returns VT_OK before it has run. U8, and max and min of BF16, do not reduce. barrier waits on the host for
+     * everything enqueued. Not for comm_agree, which talks through the host. */
+    bool device_memory;
+    /* NULL unless device_memory. Any thread, never blocking long. poll: the first failure of anything enqueued, with the
+     * rank and host in the message. abort: give up what is enqueued, so that the stream goes on and waits return; only
+     * close may follow. */
+    vt_status (*poll)(struct comm *comm);
+    void (*abort)(struct comm *comm);
 };
 
 /* The world: MPI is initialised (THREAD_MULTIPLE) when the process was started by mpirun or srun, or when forced; else
