@@ -3,13 +3,30 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "cli/bench.h"
 #include "train/gemm_rate.h"
 #include "train/resolve.h"
 
+static struct json *results; /* --json: collected here instead of printed */
+
+static void add_result(const char *op, const char *pass, double seconds, double flops)
+{
+    struct json *row = json_new_object();
+    json_set_string(row, "op", op);
+    json_set_string(row, "pass", pass);
+    json_set_double(row, "us", seconds * 1e6);
+    json_set_double(row, "gflops", flops / seconds * 1e-9);
+    json_add(results, row);
+}
+
 static void print_linear(const struct gemm_shape *shape, enum gemm_product product, double seconds, double flops)
 {
     static const char *const names[] = {"forward", "input gradient", "weight gradient"};
+    if (results) {
+        add_result(shape->name, names[product], seconds, flops);
+        return;
+    }
     printf("linear %-5s %-16s %5lld -> %-5lld %10.1f us %10.1f GFLOP/s\n", shape->name, names[product], (long long)shape->in,
            (long long)shape->out, seconds * 1e6, flops / seconds * 1e-9);
 }
@@ -50,6 +67,11 @@ static vt_status bench_attention(struct backend *be, const struct vit_config *m,
     }
     double flops = 4.0 * rows * (double)N * (double)N * (double)D;
     double f = bench_median(forward, repetitions), b = bench_median(backward, repetitions);
+    if (results) {
+        add_result("attention", "forward", f, flops);
+        add_result("attention", "backward", b, 2 * flops);
+        goto out;
+    }
     printf("attention   forward          N %lld, d %lld  %10.1f us %10.1f GFLOP/s\n", (long long)N, (long long)d, f * 1e6, flops / f * 1e-9);
     printf("attention   backward         N %lld, d %lld  %10.1f us %10.1f GFLOP/s (2x forward counted)\n", (long long)N, (long long)d,
            b * 1e6, 2 * flops / b * 1e-9);
@@ -59,6 +81,21 @@ out:
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         if (buffers[i])
             be->release(be, MEMORY_DEVICE, buffers[i]);
+    return status;
+}
+
+/* Takes the results. */
+static vt_status write_json(const char *device, enum dtype dtype, int rows, double rate)
+{
+    struct json *all = json_new_object();
+    json_set_string(all, "device", device);
+    json_set_string(all, "dtype", dtype_name(dtype));
+    json_set_int(all, "images", rows);
+    json_set_double(all, "gemm_gflops", rate * 1e-9);
+    json_set(all, "ops", results);
+    results = NULL;
+    vt_status status = json_write_line(all, stdout, "stdout");
+    json_free(&all);
     return status;
 }
 
@@ -76,11 +113,18 @@ vt_status bench_ops(const struct bench_desc *desc, struct comm *comm)
                 (desc->config.compute.dtype == CONFIG_DTYPE_AUTO && be->bf16_native);
     enum dtype dtype = bf16 ? DTYPE_BF16 : DTYPE_F32;
     int rows = desc->config.compute.micro_batch ? desc->config.compute.micro_batch : 8;
-    printf("%s, %s, %d images of %d tokens\n", be->device_name, dtype_name(dtype), rows, vit_tokens(&data.model));
+    if (desc->json)
+        results = json_new_array();
+    else
+        printf("%s, %s, %d images of %d tokens\n", be->device_name, dtype_name(dtype), rows, vit_tokens(&data.model));
     VT_TRY_OUT(gemm_rate_measure(be, &data.model, rows, dtype, desc->steps, print_linear, &rate));
-    printf("all linears together: %.1f GFLOP/s\n", rate * 1e-9);
+    if (!desc->json)
+        printf("all linears together: %.1f GFLOP/s\n", rate * 1e-9);
     VT_TRY_OUT(bench_attention(be, &data.model, rows, dtype, desc->steps));
+    if (desc->json)
+        status = write_json(be->device_name, dtype, rows, rate);
 out:
+    json_free(&results);
     if (be)
         be->close(be);
     resolved_close(&data);

@@ -40,7 +40,8 @@ const struct verb verbs[] = {
      "  --json           every logit, one JSON object a line\n"
      "  --top N          classes shown (default 5)\n",
      verb_predict},
-    {"import", "FILE.safetensors CKPT [--config CONFIG]", "make a checkpoint from weights with timm names", "", verb_import},
+    {"import", "FILE.safetensors CKPT", "make a checkpoint from weights with timm names",
+     "  Heads, pooling, mean, std and the evaluation transform come from a timm-style config.json beside FILE.\n", verb_import},
     {"export", "CKPT|RUN FILE.safetensors [--ema]", "weights as one safetensors file with timm names", "", verb_export},
     {"report", "RUN ... -o report.html [--svg FILE --metrics a,b]", "curves and time split of runs as one HTML page",
      "  -o FILE          the page (self-contained)\n"

@@ -47,14 +47,20 @@ static vt_status config_of_model(const struct vit_config *m, struct run_config *
 }
 
 /* DIR/NAME -> the store DIR holds step-00000000, as of a run that has not begun. */
-static vt_status save_import(const char *dir, const struct vit_config *model, struct run_config *config,
+static vt_status save_import(const char *file, const char *dir, const struct vit_config *model, struct run_config *config,
                              const struct param_table *table, float *values)
 {
     struct comm *comm = NULL;
+    double crop_pct;
+    bool bilinear;
+    char transform[64];
+    VT_TRY(import_guess_transform(file, &crop_pct, &bilinear));
+    const char *filter = bilinear ? "bilinear" : "bicubic";
+    snprintf(transform, sizeof transform, "centre(%g)|%s", crop_pct, filter);
     struct checkpoint_state state = {.config_yaml = run_config_to_text(config),
-                                     .model_config_json = timm_config_to_text(model, "bicubic", 0.9),
+                                     .model_config_json = timm_config_to_text(model, filter, crop_pct),
                                      .dataset_uri = strdup("imported"),
-                                     .eval_transform = strdup("centre(0.9)"),
+                                     .eval_transform = strdup(transform),
                                      .channels = model->channels,
                                      .image_size = model->image_size,
                                      .batch = config->data.batch,
@@ -62,7 +68,7 @@ static vt_status save_import(const char *dir, const struct vit_config *model, st
                                      .world_size = 1,
                                      .best_metric = NAN,
                                      .version = strdup(version_line())};
-    const struct checkpoint_file file = {"model.safetensors", "", table, values};
+    const struct checkpoint_file weights = {"model.safetensors", "", table, values};
     const struct checkpoint_store_desc store = {.dir = dir, .keep = 1, .attempt = 1};
     memcpy(state.mean, model->mean, sizeof state.mean);
     memcpy(state.std, model->std, sizeof state.std);
@@ -70,7 +76,7 @@ static vt_status save_import(const char *dir, const struct vit_config *model, st
     if (status == VT_OK)
         status = file_make_dirs(dir);
     if (status == VT_OK)
-        status = checkpoint_save(&store, comm, &state, &file, 1, false);
+        status = checkpoint_save(&store, comm, &state, &weights, 1, false);
     world_close(&comm);
     checkpoint_state_close(&state);
     return status;
@@ -94,7 +100,7 @@ vt_status verb_import(int argc, char **argv)
     VT_CHECK(values);
     vt_status status = import_weights(file, &model, &table, values);
     if (status == VT_OK)
-        status = save_import(dir, &model, &config, &table, values);
+        status = save_import(file, dir, &model, &config, &table, values);
     if (status == VT_OK)
         log_info("wrote %s: %d layers, width %d, %d heads, patch %d, %d px, %d classes", dir, model.depth, model.width, model.heads,
                  model.patch_size, model.image_size, model.classes);

@@ -68,17 +68,35 @@ static vt_status guess_sizes(const struct safetensors *file, struct vit_config *
     return VT_OK;
 }
 
+/* The config.json beside a weights file; *root stays NULL when there is none. */
+static vt_status open_config_json(const char *file, char *path, size_t bytes, struct json **root)
+{
+    char folder[1024];
+    VT_TRY(path_dir(folder, sizeof folder, file));
+    VT_TRY(path_join(path, bytes, folder, "config.json"));
+    return file_exists(path) ? json_parse_file(path, CONFIG_JSON_BYTES, root) : VT_OK;
+}
+
 static vt_status read_config_json(const char *file, struct vit_config *c)
 {
-    char folder[1024], path[1100];
+    char path[1100];
     struct json *root = NULL;
-    VT_TRY(path_dir(folder, sizeof folder, file));
-    VT_TRY(path_join(path, sizeof path, folder, "config.json"));
     c->heads = 0;
-    if (!file_exists(path))
-        return VT_OK;
-    VT_TRY(json_parse_file(path, CONFIG_JSON_BYTES, &root));
-    vt_status status = timm_config_read(root, path, c);
+    VT_TRY(open_config_json(file, path, sizeof path, &root));
+    vt_status status = root ? timm_config_read(root, path, c) : VT_OK;
+    json_free(&root);
+    return status;
+}
+
+vt_status import_guess_transform(const char *path, double *crop_pct, bool *bilinear)
+{
+    char name[1100], json_path[1100];
+    struct json *root = NULL;
+    *crop_pct = 0.9;
+    *bilinear = false;
+    VT_TRY(import_resolve(path, name, sizeof name));
+    VT_TRY(open_config_json(name, json_path, sizeof json_path, &root));
+    vt_status status = root ? timm_config_read_transform(root, json_path, crop_pct, bilinear) : VT_OK;
     json_free(&root);
     return status;
 }

@@ -35,6 +35,9 @@ VT_MUST_CHECK vt_status import_weights_report(const char *path, const struct vit
  * std) from a timm-style config.json beside it, else timm's defaults with heads of 64. */
 VT_MUST_CHECK vt_status import_guess_config(const char *path, struct vit_config *config);
 
+/* How evaluation prepares an image, from the same config.json; else timm's defaults for ViTs: 0.9, bicubic. */
+VT_MUST_CHECK vt_status import_guess_transform(const char *path, double *crop_pct, bool *bilinear);
+
 /* The .safetensors file behind a path as above. */
 VT_MUST_CHECK vt_status import_resolve(const char *path, char *file, size_t bytes);
 

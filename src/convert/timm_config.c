@@ -187,3 +187,21 @@ vt_status timm_config_read(const struct json *root, const char *path, struct vit
     VT_TRY(read_floats(cfg, path, "mean", config->channels, config->mean));
     return read_floats(cfg, path, "std", config->channels, config->std);
 }
+
+vt_status timm_config_read_transform(const struct json *root, const char *path, double *crop_pct, bool *bilinear)
+{
+    const struct json *cfg = json_find(root, "pretrained_cfg");
+    if (cfg && json_find(cfg, "crop_pct")) {
+        VT_TRY(json_get_double(cfg, path, "crop_pct", crop_pct));
+        if (!(*crop_pct > 0 && *crop_pct <= 1))
+            return VT_FAIL(VT_E_FORMAT, "%s: crop_pct: %g; expected above 0 and at most 1", path, *crop_pct);
+    }
+    if (cfg && json_find(cfg, "interpolation")) {
+        const char *text = NULL;
+        VT_TRY(json_get_string(cfg, path, "interpolation", &text));
+        if (strcmp(text, "bicubic") != 0 && strcmp(text, "bilinear") != 0)
+            return VT_FAIL(VT_E_UNSUPPORTED, "%s: interpolation: %s; expected bicubic or bilinear", path, text);
+        *bilinear = strcmp(text, "bilinear") == 0;
+    }
+    return VT_OK;
+}

@@ -15,5 +15,8 @@ char *timm_config_to_text(const struct vit_config *config, const char *interpola
 /* The other direction, for what tensors cannot tell: sets heads (0 when not said), pool, GELU, eps, mean and std where
  * the JSON has them. path is for messages. */
 VT_MUST_CHECK vt_status timm_config_read(const struct json *root, const char *path, struct vit_config *config);
+/* The other half of what it says: crop_pct (above 0, at most 1) and the interpolation; what it does not say is left. */
+VT_MUST_CHECK vt_status timm_config_read_transform(const struct json *root, const char *path, double *crop_pct,
+                                                   bool *bilinear);
 
 #endif

@@ -1,5 +1,5 @@
 /* json_get FILE [path]: the value at "key.0.key" of a JSON file ("-" is stdin), strings bare; without a path only whether the
- * text parses, every line as a value of its own. Exit 1 when not. For the scripts of this folder. */
+ * text parses, as one value or as one a line: prints their number. Exit 1 when not. For the scripts of this folder. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,9 +53,13 @@ int main(int argc, char **argv)
     }
     size_t size = fread(text, 1, sizeof text - 1, in);
     text[size] = 0;
-    if (argc < 3)
-        return parse_lines(argv[1]);
     struct json *root = NULL;
+    if (argc < 3 && json_parse(text, size, argv[1], &root) != VT_OK)
+        return parse_lines(argv[1]);
+    if (argc < 3) {
+        json_free(&root);
+        return puts("1") < 0;
+    }
     if (json_parse(text, size, argv[1], &root) != VT_OK) {
         fprintf(stderr, "%s\n", status_message());
         return 1;

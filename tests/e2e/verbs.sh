@@ -81,14 +81,16 @@ run 0 "$V" export run weights.safetensors
 same weights.safetensors $newest/model.safetensors
 run 0 "$V" export run ema.safetensors --ema
 same ema.safetensors $newest/ema.safetensors
-run 0 "$V" import weights.safetensors imported
+run 0 "$V" import $newest/model.safetensors imported # heads, mean, std, crop from the config.json beside it
 "$V" eval run "$data" --raw-weights --json >a.json 2>out || fail "eval --raw-weights"
 "$V" eval imported "$data" --json >b.json 2>out || fail "eval of an imported checkpoint"
 [ "$("$json" a.json top1)" = "$("$json" b.json top1)" ] || fail "imported: top-1 $("$json" b.json top1), was $("$json" a.json top1)"
 refused 1 'only \.safetensors' "$V" export run weights.npz
 refused 1 'tiny\.yaml' "$V" import tiny.yaml nowhere
+run 0 "$V" import weights.safetensors alone
+said 'warning: .*heads not said'
 # Fine-tuning from them starts where they are.
-run 0 "$V" train tiny.yaml run.dir=tuned train.duration=1steps model.init_from=run
+run 0 "$V" train tiny.yaml run.dir=tuned train.duration=1steps model.init_from=$newest
 run 0 "$V" train tiny.yaml run.dir=tuned-2 train.duration=1steps model.init_from=weights.safetensors
 same tuned/checkpoints/latest/model.safetensors tuned-2/checkpoints/latest/model.safetensors
 
