@@ -52,14 +52,14 @@ static float *scratch_of(const struct add_norm_plan *p, int thread)
     return (float *)(cpu_workspace(&p->plan) + p->scratch_offset + thread * 2 * p->row_bytes);
 }
 
-static void forward_rows(void *context, int thread, int threads)
+static void forward_rows(void *context, int part, int parts, int worker)
 {
     const struct add_norm_job *job = context;
     const struct add_norm_plan *p = job->plan;
     const struct add_norm_desc *d = &p->desc;
     const struct cpu_kernels *k = cpu_of(&p->plan)->kernels;
-    float *scratch = scratch_of(p, thread), *keep = scratch + p->row_bytes / 4;
-    struct cpu_range own = cpu_share(p->rows, 1, thread, threads);
+    float *scratch = scratch_of(p, worker), *keep = scratch + p->row_bytes / 4;
+    struct cpu_range own = cpu_share(p->rows, 1, part, parts);
     for (int64_t m = own.begin; m < own.end; m++) {
         struct norm_row row = row_of(job, m, keep);
         struct add_norm_forward_args a = *job->forward;
@@ -113,20 +113,24 @@ static void reduce_columns(const struct add_norm_plan *p, const float *sums, flo
         cpu_of(&p->plan)->kernels->add_row(gradient + begin, sums + chunk * SUMS * stride + begin, DTYPE_F32, NULL, end - begin);
 }
 
-static void backward_rows(void *context, int thread, int threads)
+static void backward_rows(void *context, int part, int parts, int worker)
+{
+    const struct add_norm_job *job = context;
+    const struct add_norm_plan *p = job->plan;
+    (void)parts; /* one per chunk */
+    float *sums = (float *)cpu_workspace(&p->plan) + part * SUMS * (p->row_bytes / 4);
+    backward_chunk(job, part, sums, scratch_of(p, worker));
+}
+
+static void reduce_chunks(void *context, int part, int parts, int worker)
 {
     const struct add_norm_job *job = context;
     const struct add_norm_plan *p = job->plan;
     const struct add_norm_backward_args *a = job->backward;
     const int64_t stride = p->row_bytes / 4;
-    float *sums = (float *)cpu_workspace(&p->plan);
-    struct cpu_range own = cpu_share(p->chunks, 1, thread, threads);
-    for (int64_t chunk = own.begin; chunk < own.end; chunk++)
-        backward_chunk(job, chunk, sums + chunk * SUMS * stride, scratch_of(p, thread));
-    cpu_barrier();
-    struct cpu_range columns = cpu_share(p->desc.width, 16, thread, threads);
-    if (columns.begin == columns.end)
-        return;
+    const float *sums = (const float *)cpu_workspace(&p->plan);
+    struct cpu_range columns = cpu_share(p->desc.width, 16, part, parts);
+    (void)worker;
     reduce_columns(p, sums, a->dweight, a->accumulate, columns.begin, columns.end);
     reduce_columns(p, sums + stride, a->dbias, a->accumulate, columns.begin, columns.end);
     reduce_columns(p, sums + 2 * stride, p->desc.layer_scale ? a->dls : NULL, a->accumulate, columns.begin, columns.end);
@@ -136,13 +140,14 @@ static void backward_rows(void *context, int thread, int threads)
 static void add_norm_forward(struct op_plan *plan, const struct add_norm_forward_args *args, const struct op_random *random)
 {
     struct add_norm_job job = {.plan = (const struct add_norm_plan *)plan, .forward = args, .random = random};
-    cpu_parallel(plan->backend, forward_rows, &job);
+    cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->rows), forward_rows, &job);
 }
 
 static void add_norm_backward(struct op_plan *plan, const struct add_norm_backward_args *args, const struct op_random *random)
 {
     struct add_norm_job job = {.plan = (const struct add_norm_plan *)plan, .backward = args, .random = random};
-    cpu_parallel(plan->backend, backward_rows, &job);
+    cpu_parallel(plan->backend, job.plan->chunks, backward_rows, &job);
+    cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->desc.width / 64), reduce_chunks, &job);
 }
 
 static vt_status add_norm_plan(struct backend *be, const struct add_norm_desc *desc, struct op_plan **plan)

@@ -1,6 +1,6 @@
 /* Attention, one (image, head) at a time: k, v (and q, d_o backward) are packed as panels, then blocks of query rows run
  * scores -> softmax -> product with v while the scores stay in L1/L2. Backward recomputes the scores from lse. The stored
- * probabilities are unnormalised in forward (the row's 1/sum is applied to o). Threads share out the (image, head) pairs. */
+ * probabilities are unnormalised in forward (the row's 1/sum is applied to o). A part of the work is an (image, head) pair. */
 #include "backend/cpu/cpu.h"
 
 #include <math.h>
@@ -200,15 +200,15 @@ static void backward_head(const struct attention_job *job, const struct attentio
     backward_keys(job->plan, s, s->ds_pairs, s->q_rows, view_at(job->dk, d->dtype, &d->k, b, h, 0), d->k.row);
 }
 
-static void run_heads(void *context, int thread, int threads)
+/* One part per (image, head). */
+static void run_head(void *context, int part, int parts, int worker)
 {
     const struct attention_job *job = context;
     const struct attention_plan *p = job->plan;
     struct attention_scratch scratch;
-    lay_out(p, cpu_of(&p->plan)->kernels->width, cpu_workspace(&p->plan) + thread * p->thread_bytes, &scratch);
-    struct cpu_range own = cpu_share(p->desc.batch * p->desc.heads, 1, thread, threads);
-    for (int64_t item = own.begin; item < own.end; item++)
-        (job->d_o ? backward_head : forward_head)(job, &scratch, item / p->desc.heads, item % p->desc.heads);
+    (void)parts;
+    lay_out(p, cpu_of(&p->plan)->kernels->width, cpu_workspace(&p->plan) + worker * p->thread_bytes, &scratch);
+    (job->d_o ? backward_head : forward_head)(job, &scratch, part / p->desc.heads, part % p->desc.heads);
 }
 
 static void attention_forward(struct op_plan *plan, const void *q, const void *k, const void *v, void *o, float *lse,
@@ -216,7 +216,7 @@ static void attention_forward(struct op_plan *plan, const void *q, const void *k
 {
     struct attention_job job = {.plan = (const struct attention_plan *)plan, .q = q, .k = k, .v = v, .out = o, .lse = lse,
                                 .random = random};
-    cpu_parallel(plan->backend, run_heads, &job);
+    cpu_parallel(plan->backend, job.plan->desc.batch * job.plan->desc.heads, run_head, &job);
 }
 
 static void attention_backward(struct op_plan *plan, const void *q, const void *k, const void *v, const void *o,
@@ -226,7 +226,7 @@ static void attention_backward(struct op_plan *plan, const void *q, const void *
     (void)o; /* delta comes from p and dp (softmax.inc) */
     struct attention_job job = {.plan = (const struct attention_plan *)plan, .q = q, .k = k, .v = v, .d_o = d_o,
                                 .dq = dq, .dk = dk, .dv = dv, .lse = (float *)(uintptr_t)lse, .random = random};
-    cpu_parallel(plan->backend, run_heads, &job);
+    cpu_parallel(plan->backend, job.plan->desc.batch * job.plan->desc.heads, run_head, &job);
 }
 
 static vt_status attention_plan(struct backend *be, const struct attention_desc *desc, struct op_plan **plan)

@@ -35,25 +35,26 @@ char *cpu_workspace(const struct op_plan *plan)
     return cpu->workspace;
 }
 
-void cpu_parallel(const struct backend *be, cpu_task *task, void *context)
+void cpu_parallel(const struct backend *be, int64_t parts, cpu_task *task, void *context)
 {
-    if (be->threads == 1) {
-        task(context, 0, 1);
-        return;
-    }
-#pragma omp parallel num_threads(be->threads)
-    task(context, omp_get_thread_num(), omp_get_num_threads());
+    cpu_team_run(((const struct cpu_backend *)be)->team, (int)parts, task, context);
 }
 
-void cpu_barrier(void)
+int64_t cpu_parts(const struct backend *be, int64_t units)
 {
-#pragma omp barrier
+    enum { PARTS_PER_THREAD = 4 };
+    if (be->threads == 1 || units <= 1)
+        return 1;
+    if (units <= be->threads)
+        return units;
+    return least(units / be->threads, PARTS_PER_THREAD) * be->threads;
 }
 
 static void close_backend(struct backend *be)
 {
     if (!be)
         return;
+    cpu_team_close(&((struct cpu_backend *)be)->team);
     cpu_memory_close((struct cpu_backend *)be);
     free(be);
 }
@@ -90,14 +91,16 @@ vt_status backend_cpu_open(const struct backend_desc *desc, struct backend **out
     cpu->isa = isa;
     cpu->kernels = cpu_kernels_of(isa);
     cpu->amx = isa == CPU_AVX512_BF16 && cpu_has_amx_bf16();
+    struct backend *be = &cpu->base;
+    be->name = "cpu";
+    be->threads = desc->threads ? desc->threads : usable_threads();
     vt_status status = select_linear(cpu);
+    if (status == VT_OK)
+        status = cpu_team_open(be->threads, &cpu->team);
     if (status != VT_OK) {
         free(cpu);
         return status;
     }
-    struct backend *be = &cpu->base;
-    be->name = "cpu";
-    be->threads = desc->threads ? desc->threads : usable_threads();
     char model[64];
     cpu_model_name(model, sizeof model);
     snprintf(be->device_name, sizeof be->device_name, "%s (%s%s), %d thread%s", model, cpu_isa_name(isa),

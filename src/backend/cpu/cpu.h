@@ -1,5 +1,5 @@
-/* Inside of backend/cpu. Ops cut their work over threads; kernels (kernels.h) do it. Enqueues run at once on the calling
- * thread and its OpenMP team, allocate nothing, and use the shared workspace; so streams and events hold nothing.
+/* Inside of backend/cpu. Ops cut their work into parts, threads (team.h) claim them, kernels (kernels.h) do them. Enqueues run at once on the calling
+ * thread and its team, allocate nothing, and use the shared workspace; so streams and events hold nothing.
  * No result depends on the number of threads: every sum has a fixed order (products over the depth, column sums over
  * fixed chunks of rows, the norm over NORM_CHUNK), whatever thread makes it. */
 #ifndef VT_BACKEND_CPU_CPU_H
@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "backend/cpu/isa.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/team.h"
 #include "base/check.h"
 
 struct cpu_block; /* one allocation */
@@ -20,6 +21,7 @@ struct cpu_backend {
     const struct cpu_kernels *kernels;
     bool amx;
     bool onednn;         /* bf16 linear layers go to oneDNN: where there is AMX; VT_CPU_LINEAR=onednn|own overrides */
+    struct cpu_team *team;
     void *workspace;
     size_t workspace_reserved;
     struct cpu_block *blocks;
@@ -46,19 +48,19 @@ VT_MUST_CHECK vt_status cpu_check_dtype(const char *op, enum dtype dtype);
 /* The plan's workspace, 64-byte aligned. */
 char *cpu_workspace(const struct op_plan *plan);
 
-/* Run task(context, thread, threads) on the team. Inside, cpu_barrier waits for all of it. */
-typedef void cpu_task(void *context, int thread, int threads);
-void cpu_parallel(const struct backend *be, cpu_task *task, void *context);
-void cpu_barrier(void);
+/* Run the task's parts on the team (team.h); what must follow all of them is another call. */
+void cpu_parallel(const struct backend *be, int64_t parts, cpu_task *task, void *context);
+/* How many parts to cut `units` of work into: a few per thread, so that a thread that lags is helped. */
+int64_t cpu_parts(const struct backend *be, int64_t units);
 
 struct cpu_range {
     int64_t begin, end;
 };
-/* Thread's share of [0, count) in multiples of `grain`. */
-static inline struct cpu_range cpu_share(int64_t count, int64_t grain, int thread, int threads)
+/* A part's share of [0, count) in multiples of `grain`. */
+static inline struct cpu_range cpu_share(int64_t count, int64_t grain, int part, int parts)
 {
-    int64_t units = (count + grain - 1) / grain, begin = units * thread / threads * grain;
-    int64_t end = units * (thread + 1) / threads * grain;
+    int64_t units = (count + grain - 1) / grain, begin = units * part / parts * grain;
+    int64_t end = units * (part + 1) / parts * grain;
     return (struct cpu_range){begin < count ? begin : count, end < count ? end : count};
 }
 

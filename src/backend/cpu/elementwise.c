@@ -1,7 +1,7 @@
 /* Dropout, casts, and the other ops that touch each element once. */
 #include "backend/cpu/cpu.h"
 
-enum { PIECE = 4096 }; /* elements a thread takes at a time: its dropout factors stay in L1 */
+enum { PIECE = 4096 }; /* elements at a time: their dropout factors stay in L1 */
 
 struct dropout_plan {
     struct op_plan plan;
@@ -15,14 +15,14 @@ struct dropout_job {
     const struct op_random *random;
 };
 
-static void dropout_pieces(void *context, int thread, int threads)
+static void dropout_pieces(void *context, int part, int parts, int worker)
 {
     const struct dropout_job *job = context;
     const struct dropout_desc *d = &job->plan->desc;
     const struct cpu_kernels *k = cpu_of(&job->plan->plan)->kernels;
-    float *keep = (float *)cpu_workspace(&job->plan->plan) + (int64_t)thread * PIECE;
+    float *keep = (float *)cpu_workspace(&job->plan->plan) + (int64_t)worker * PIECE;
     int64_t pieces = (d->row_elements + PIECE - 1) / PIECE;
-    struct cpu_range own = cpu_share(d->batch * pieces, 1, thread, threads);
+    struct cpu_range own = cpu_share(d->batch * pieces, 1, part, parts);
     for (int64_t i = own.begin; i < own.end; i++) {
         int64_t b = i / pieces, first = i % pieces * PIECE, count = least(PIECE, d->row_elements - first);
         int64_t at = b * d->row_elements + first;
@@ -37,7 +37,9 @@ static void dropout_pieces(void *context, int thread, int threads)
 static void dropout_forward(struct op_plan *plan, const void *x, void *y, const struct op_random *random)
 {
     struct dropout_job job = {(const struct dropout_plan *)plan, x, y, random};
-    cpu_parallel(plan->backend, dropout_pieces, &job);
+    const struct dropout_desc *d = &job.plan->desc;
+    int64_t pieces = d->batch * ((d->row_elements + PIECE - 1) / PIECE);
+    cpu_parallel(plan->backend, cpu_parts(plan->backend, pieces), dropout_pieces, &job);
 }
 
 static vt_status dropout_plan(struct backend *be, const struct dropout_desc *desc, struct op_plan **plan)
@@ -60,18 +62,20 @@ struct range_job {
     int64_t count;
 };
 
-static void cast_range(void *context, int thread, int threads)
+static void cast_range(void *context, int part, int parts, int worker)
 {
+    (void)worker;
     const struct range_job *job = context;
-    struct cpu_range own = cpu_share(job->count, 64, thread, threads);
+    struct cpu_range own = cpu_share(job->count, 64, part, parts);
     job->kernels->cast(at_element(job->src, job->from, own.begin), job->from, at_element(job->dst, job->to, own.begin), job->to,
                        own.end - own.begin);
 }
 
-static void add_range(void *context, int thread, int threads)
+static void add_range(void *context, int part, int parts, int worker)
 {
+    (void)worker;
     const struct range_job *job = context;
-    struct cpu_range own = cpu_share(job->count, 64, thread, threads);
+    struct cpu_range own = cpu_share(job->count, 64, part, parts);
     job->kernels->add_row((float *)job->dst + own.begin, (const float *)job->src + own.begin, DTYPE_F32, NULL,
                           own.end - own.begin);
 }
@@ -79,10 +83,7 @@ static void add_range(void *context, int thread, int threads)
 static void run_range(struct backend *be, cpu_task *task, struct range_job *job)
 {
     job->kernels = ((const struct cpu_backend *)be)->kernels;
-    if (job->count < 4 * PIECE)
-        task(job, 0, 1);
-    else
-        cpu_parallel(be, task, job);
+    cpu_parallel(be, cpu_parts(be, (job->count + PIECE - 1) / PIECE), task, job);
 }
 
 static void cast(struct backend *be, const void *src, enum dtype from, void *dst, enum dtype to, int64_t count)

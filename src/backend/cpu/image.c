@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* ---- patchify: threads share out rows of patches; a table per channel turns a byte into T ---- */
+/* ---- patchify: parts are rows of patches; a table per channel turns a byte into T ---- */
 
 struct patchify_plan {
     struct op_plan plan;
@@ -35,12 +35,13 @@ static void one_patch(const struct patchify_plan *p, const uint8_t *corner, void
         }
 }
 
-static void patchify_rows(void *context, int thread, int threads)
+static void patchify_rows(void *context, int part, int parts, int worker)
 {
+    (void)worker;
     const struct patchify_job *job = context;
     const struct patchify_desc *d = &job->plan->desc;
     int64_t down = d->height / d->patch, across = d->width / d->patch, size = d->channels * d->patch * d->patch;
-    struct cpu_range own = cpu_share(d->batch * down, 1, thread, threads);
+    struct cpu_range own = cpu_share(d->batch * down, 1, part, parts);
     for (int64_t line = own.begin; line < own.end; line++)
         for (int64_t j = 0; j < across; j++) {
             int64_t pixel = line * d->patch * d->width + j * d->patch;
@@ -52,7 +53,8 @@ static void patchify_rows(void *context, int thread, int threads)
 static void patchify_forward(struct op_plan *plan, const uint8_t *images, void *patches)
 {
     struct patchify_job job = {(const struct patchify_plan *)plan, images, patches};
-    cpu_parallel(plan->backend, patchify_rows, &job);
+    int64_t lines = job.plan->desc.batch * (job.plan->desc.height / job.plan->desc.patch);
+    cpu_parallel(plan->backend, cpu_parts(plan->backend, lines), patchify_rows, &job);
 }
 
 static vt_status patchify_plan(struct backend *be, const struct patchify_desc *desc, struct op_plan **plan)
@@ -103,19 +105,19 @@ static const float *embed_keep(const struct embed_job *job, int64_t b, int64_t t
     return keep;
 }
 
-/* Per thread a row of dropout factors, after the [N] rows of token sums. */
-static float *embed_scratch(const struct embed_plan *p, int thread)
+/* Per worker two rows, dropout factors and a product, after the [N] rows of token sums. */
+static float *embed_scratch(const struct embed_plan *p, int worker)
 {
-    return (float *)(cpu_workspace(&p->plan) + (p->tokens + thread) * p->row_bytes);
+    return (float *)(cpu_workspace(&p->plan) + (p->tokens + 2 * worker) * p->row_bytes);
 }
 
-static void embed_rows(void *context, int thread, int threads)
+static void embed_rows(void *context, int part, int parts, int worker)
 {
     const struct embed_job *job = context;
     const struct embed_plan *p = job->plan;
     const struct embed_desc *d = &p->desc;
-    float *scratch = embed_scratch(p, thread);
-    struct cpu_range own = cpu_share(d->batch * p->tokens, 1, thread, threads);
+    float *scratch = embed_scratch(p, worker);
+    struct cpu_range own = cpu_share(d->batch * p->tokens, 1, part, parts);
     for (int64_t m = own.begin; m < own.end; m++) {
         int64_t b = m / p->tokens, token = m % p->tokens;
         bool is_cls = token < p->prefix;
@@ -138,7 +140,6 @@ static void backward_token(const struct embed_job *job, int64_t token, float *su
     const struct embed_plan *p = job->plan;
     const struct embed_desc *d = &p->desc;
     const struct cpu_kernels *k = cpu_of(&p->plan)->kernels;
-    float *row = scratch; /* the factors' row, then the gradient's */
     memset(sum, 0, (size_t)d->width * sizeof *sum);
     for (int64_t b = 0; b < d->batch; b++) {
         const void *dx = at_element(job->dx, d->dtype_stream, (b * p->tokens + token) * d->width);
@@ -151,7 +152,7 @@ static void backward_token(const struct embed_job *job, int64_t token, float *su
             k->cast(dx, d->dtype_stream, to, d->dtype, d->width);
             continue;
         }
-        float *product = row + p->row_bytes / 4;
+        float *product = scratch + p->row_bytes / 4;
         k->cast(dx, d->dtype_stream, product, DTYPE_F32, d->width);
         k->multiply(product, keep, product, DTYPE_F32, d->width);
         k->cast(product, DTYPE_F32, to, d->dtype, d->width);
@@ -161,25 +162,29 @@ static void backward_token(const struct embed_job *job, int64_t token, float *su
         add_or_set(k, job->dcls, sum, job->accumulate, d->width);
 }
 
-static void backward_tokens(void *context, int thread, int threads)
+static void backward_tokens(void *context, int part, int parts, int worker)
 {
     const struct embed_job *job = context;
     const struct embed_plan *p = job->plan;
-    const int64_t stride = p->row_bytes / 4;
-    float *sums = (float *)cpu_workspace(&p->plan);
-    float *scratch = (float *)(cpu_workspace(&p->plan) + (p->tokens + 2 * thread) * p->row_bytes);
-    struct cpu_range own = cpu_share(p->tokens, 1, thread, threads);
+    float *sums = (float *)cpu_workspace(&p->plan), *scratch = embed_scratch(p, worker);
+    struct cpu_range own = cpu_share(p->tokens, 1, part, parts);
     for (int64_t token = own.begin; token < own.end; token++)
-        backward_token(job, token, sums + token * stride, scratch);
-    cpu_barrier();
-    struct cpu_range columns = cpu_share(p->desc.width, 16, thread, threads);
-    if (!job->dpatch_sum || columns.begin == columns.end)
-        return;
+        backward_token(job, token, sums + token * (p->row_bytes / 4), scratch);
+}
+
+static void sum_patches(void *context, int part, int parts, int worker)
+{
+    const struct embed_job *job = context;
+    const struct embed_plan *p = job->plan;
+    const float *sums = (const float *)cpu_workspace(&p->plan);
+    struct cpu_range columns = cpu_share(p->desc.width, 16, part, parts);
+    const int64_t count = columns.end - columns.begin;
+    (void)worker;
     if (!job->accumulate)
-        memset(job->dpatch_sum + columns.begin, 0, (size_t)(columns.end - columns.begin) * sizeof *job->dpatch_sum);
+        memset(job->dpatch_sum + columns.begin, 0, (size_t)count * sizeof *job->dpatch_sum);
     for (int64_t token = p->prefix; token < p->tokens; token++)
-        cpu_of(&p->plan)->kernels->add_row(job->dpatch_sum + columns.begin, sums + token * stride + columns.begin, DTYPE_F32, NULL,
-                                           columns.end - columns.begin);
+        cpu_of(&p->plan)->kernels->add_row(job->dpatch_sum + columns.begin, sums + token * (p->row_bytes / 4) + columns.begin,
+                                           DTYPE_F32, NULL, count);
 }
 
 static void embed_forward(struct op_plan *plan, const void *patches, const float *cls, const float *pos, void *x,
@@ -187,7 +192,7 @@ static void embed_forward(struct op_plan *plan, const void *patches, const float
 {
     struct embed_job job = {.plan = (const struct embed_plan *)plan, .patches = patches, .cls = cls, .pos = pos, .x = x,
                             .random = random};
-    cpu_parallel(plan->backend, embed_rows, &job);
+    cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->desc.batch * job.plan->tokens), embed_rows, &job);
 }
 
 static void embed_backward(struct op_plan *plan, const void *dx, void *dpatches, float *dcls, float *dpos, float *dpatch_sum,
@@ -195,7 +200,9 @@ static void embed_backward(struct op_plan *plan, const void *dx, void *dpatches,
 {
     struct embed_job job = {.plan = (const struct embed_plan *)plan, .dx = dx, .dpatches = dpatches, .dcls = dcls, .dpos = dpos,
                             .dpatch_sum = dpatch_sum, .accumulate = accumulate, .random = random};
-    cpu_parallel(plan->backend, backward_tokens, &job);
+    cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->tokens), backward_tokens, &job);
+    if (dpatch_sum)
+        cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->desc.width / 64), sum_patches, &job);
 }
 
 static vt_status embed_plan(struct backend *be, const struct embed_desc *desc, struct op_plan **plan)
@@ -216,7 +223,7 @@ static vt_status embed_plan(struct backend *be, const struct embed_desc *desc, s
     return VT_OK;
 }
 
-/* ---- pool: threads share out images ---- */
+/* ---- pool: parts are images ---- */
 
 struct pool_plan {
     struct op_plan plan;
@@ -230,13 +237,13 @@ struct pool_job {
     void *to;
 };
 
-static void pool_images(void *context, int thread, int threads)
+static void pool_images(void *context, int part, int parts, int worker)
 {
     const struct pool_job *job = context;
     const struct pool_desc *d = &job->plan->desc;
     const struct cpu_kernels *k = cpu_of(&job->plan->plan)->kernels;
-    float *sum = (float *)(cpu_workspace(&job->plan->plan) + thread * job->plan->row_bytes);
-    struct cpu_range own = cpu_share(d->batch, 1, thread, threads);
+    float *sum = (float *)(cpu_workspace(&job->plan->plan) + worker * job->plan->row_bytes);
+    struct cpu_range own = cpu_share(d->batch, 1, part, parts);
     for (int64_t b = own.begin; b < own.end; b++) {
         bool mean = d->kind == POOL_MEAN;
         int64_t begin = mean ? d->prefix : 0, end = mean ? d->tokens : 1;
@@ -247,14 +254,14 @@ static void pool_images(void *context, int thread, int threads)
     }
 }
 
-static void unpool_images(void *context, int thread, int threads)
+static void unpool_images(void *context, int part, int parts, int worker)
 {
     const struct pool_job *job = context;
     const struct pool_desc *d = &job->plan->desc;
     const struct cpu_kernels *k = cpu_of(&job->plan->plan)->kernels;
-    float *row = (float *)(cpu_workspace(&job->plan->plan) + thread * job->plan->row_bytes);
+    float *row = (float *)(cpu_workspace(&job->plan->plan) + worker * job->plan->row_bytes);
     const int64_t row_bytes = d->width * dtype_size(d->dtype);
-    struct cpu_range own = cpu_share(d->batch, 1, thread, threads);
+    struct cpu_range own = cpu_share(d->batch, 1, part, parts);
     for (int64_t b = own.begin; b < own.end; b++) {
         k->cast(at_element(job->from, d->dtype, b * d->width), d->dtype, row, DTYPE_F32, d->width);
         for (int64_t t = 0; t < d->tokens; t++) {
@@ -271,13 +278,13 @@ static void unpool_images(void *context, int thread, int threads)
 static void pool_forward(struct op_plan *plan, const void *x, void *y)
 {
     struct pool_job job = {(const struct pool_plan *)plan, x, y};
-    cpu_parallel(plan->backend, pool_images, &job);
+    cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->desc.batch), pool_images, &job);
 }
 
 static void pool_backward(struct op_plan *plan, const void *dy, void *dx)
 {
     struct pool_job job = {(const struct pool_plan *)plan, dy, dx};
-    cpu_parallel(plan->backend, unpool_images, &job);
+    cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->desc.batch), unpool_images, &job);
 }
 
 static vt_status pool_plan(struct backend *be, const struct pool_desc *desc, struct op_plan **plan)

@@ -1,5 +1,5 @@
 /* Linear layers on our own matrix kernels: the weight (or, for its gradient, both operands) is packed into the workspace
- * by the whole team, then threads take rows (few rows: columns) and finish each hot tile with bias and activation. */
+ * by the whole team, then parts are blocks of rows (few rows: columns) which finish each hot tile with bias and activation. */
 #include "backend/cpu/cpu.h"
 
 #include <string.h>
@@ -48,16 +48,16 @@ static bool needs_conversion(enum gemm_mode mode, enum dtype dtype, int64_t dept
     return mode == GEMM_BF16 ? dtype != DTYPE_BF16 || depth % 2 != 0 : dtype != DTYPE_F32;
 }
 
-/* b: the thread's share of the panels. */
-static void pack_weight(const struct product *p, char *panels, int thread, int threads)
+/* b: the part's share of the panels. */
+static void pack_weight(void *context, int part, int parts, int worker)
 {
+    const struct product *p = context;
     const struct cpu_kernels *k = cpu_of(&p->plan->plan)->kernels;
     const struct linear_desc *d = &p->plan->desc;
     int64_t bytes = panel_bytes(k, gemm_words(p->plan->mode, p->depth));
-    struct cpu_range own = cpu_share(p->columns, k->width, thread, threads);
-    if (own.begin == own.end)
-        return;
-    char *to = panels + own.begin / k->width * bytes;
+    struct cpu_range own = cpu_share(p->columns, k->width, part, parts);
+    char *to = cpu_workspace(&p->plan->plan) + own.begin / k->width * bytes;
+    (void)worker;
     if (p->backward)
         k->pack_rows(p->plan->mode, at_element(p->w, d->dtype, own.begin), d->dtype, d->in, p->depth, own.end - own.begin,
                      to, bytes, NULL);
@@ -110,45 +110,49 @@ static void multiply_block(const struct product *p, const char *panels, char *sc
     }
 }
 
-static void multiply(void *context, int thread, int threads)
+/* Few rows are not worth cutting: columns are then. */
+static bool cut_by_rows(const struct product *p) { return p->rows >= 8 * p->plan->plan.backend->threads; }
+
+static void multiply(void *context, int part, int parts, int worker)
 {
     const struct product *p = context;
-    const struct cpu_backend *cpu = cpu_of(&p->plan->plan);
-    char *workspace = cpu_workspace(&p->plan->plan), *scratch = workspace + p->plan->scratch_offset;
-    pack_weight(p, workspace, thread, threads);
-    cpu_barrier();
+    char *workspace = cpu_workspace(&p->plan->plan);
+    char *scratch = workspace + p->plan->scratch_offset + worker * p->plan->scratch_bytes;
     struct cpu_range rows = {0, p->rows}, columns = {0, p->columns};
-    if (p->rows >= 8 * threads)
-        rows = cpu_share(p->rows, 1, thread, threads);
+    if (cut_by_rows(p))
+        rows = cpu_share(p->rows, 1, part, parts);
     else
-        columns = cpu_share(p->columns, cpu->kernels->width, thread, threads);
-    int64_t blocks = (rows.end - rows.begin + ROW_BLOCK - 1) / ROW_BLOCK;
-    for (int64_t block = 0; block < blocks && columns.begin < columns.end; block++) {
-        struct cpu_range part = cpu_share(rows.end - rows.begin, 1, (int)block, (int)blocks);
-        part.begin += rows.begin;
-        part.end += rows.begin;
-        multiply_block(p, workspace, scratch + thread * p->plan->scratch_bytes, part, columns);
+        columns = cpu_share(p->columns, cpu_of(&p->plan->plan)->kernels->width, part, parts);
+    for (struct cpu_range block = rows; block.begin < rows.end; block.begin = block.end) {
+        block.end = least(block.begin + ROW_BLOCK, rows.end);
+        multiply_block(p, workspace, scratch, block, columns);
     }
 }
 
 /* The epilogue of a product that lies in the workspace, by rows. */
-static void finish_rows(void *context, int thread, int threads)
+static void finish_rows(void *context, int part, int parts, int worker)
 {
+    (void)worker;
     const struct product *p = context;
     const float *c = (const float *)cpu_workspace(&p->plan->plan);
-    struct cpu_range rows = cpu_share(p->rows, 1, thread, threads);
+    struct cpu_range rows = cpu_share(p->rows, 1, part, parts);
     if (rows.begin < rows.end)
         finish_tile(p, c + rows.begin * p->columns, p->columns, rows.begin, rows.end - rows.begin, 0, p->columns);
 }
 
 static void run_product(const struct linear_plan *p, struct onednn_product *onednn, struct product *product)
 {
-    char *workspace = cpu_workspace(&p->plan);
+    const struct backend *be = p->plan.backend;
+    const int64_t width = cpu_of(&p->plan)->kernels->width, panels = (product->columns + width - 1) / width;
     if (onednn) {
+        char *workspace = cpu_workspace(&p->plan);
         onednn_product_run(onednn, product->a, product->w, (float *)workspace, workspace + p->onednn_offset);
-        cpu_parallel(p->plan.backend, finish_rows, product);
-    } else
-        cpu_parallel(p->plan.backend, multiply, product);
+        cpu_parallel(be, cpu_parts(be, product->rows), finish_rows, product);
+        return;
+    }
+    cpu_parallel(be, cpu_parts(be, panels), pack_weight, product);
+    int64_t blocks = round_up((product->rows + ROW_BLOCK - 1) / ROW_BLOCK, be->threads); /* equal numbers of equal blocks */
+    cpu_parallel(be, cut_by_rows(product) ? blocks : cpu_parts(be, panels), multiply, product);
 }
 
 static void linear_forward(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre)
@@ -185,71 +189,78 @@ struct weight_gradient {
     const void *x, *dy;
     float *dw, *db;
     bool accumulate;
+    int64_t begin, rows; /* token rows of the current depth block */
 };
 
-/* Panels of x (b) and of dy (a: the same layout, read along its columns) for token rows [begin, begin + rows). */
-static void pack_operands(const struct weight_gradient *g, int64_t begin, int64_t rows, char *x_panels, char *dy_panels,
-                          int thread, int threads)
+/* Panels of x (b of the product) and of dy (a: the same layout, read along its columns), and with dy's its column sums. */
+static void pack_operands(void *context, int part, int parts, int worker)
 {
+    const struct weight_gradient *g = context;
     const struct linear_desc *d = &g->plan->desc;
     const struct cpu_kernels *k = cpu_of(&g->plan->plan)->kernels;
     const enum gemm_mode mode = g->plan->gradient_mode;
-    int64_t bytes = panel_bytes(k, gemm_words(mode, rows));
-    struct cpu_range in = cpu_share(d->in, k->width, thread, threads), out = cpu_share(d->out, k->width, thread, threads);
-    if (in.begin < in.end)
-        k->pack_rows(mode, at_element(g->x, d->dtype, begin * d->x_stride + in.begin), d->dtype, d->x_stride, rows,
-                     in.end - in.begin, x_panels + in.begin / k->width * bytes, bytes, NULL);
-    const void *dy = at_element(g->dy, d->dtype_out, begin * d->out + out.begin);
-    if (out.begin == out.end)
-        return;
-    if (g->db && begin == 0 && !g->accumulate)
+    char *x_panels = cpu_workspace(&g->plan->plan), *dy_panels = x_panels + g->plan->dy_offset;
+    int64_t bytes = panel_bytes(k, gemm_words(mode, g->rows));
+    struct cpu_range in = cpu_share(d->in, k->width, part, parts), out = cpu_share(d->out, k->width, part, parts);
+    (void)worker;
+    k->pack_rows(mode, at_element(g->x, d->dtype, g->begin * d->x_stride + in.begin), d->dtype, d->x_stride, g->rows,
+                 in.end - in.begin, x_panels + in.begin / k->width * bytes, bytes, NULL);
+    if (g->db && g->begin == 0 && !g->accumulate)
         memset(g->db + out.begin, 0, (size_t)(out.end - out.begin) * sizeof *g->db);
-    k->pack_rows(mode, dy, d->dtype_out, d->out, rows, out.end - out.begin, dy_panels + out.begin / k->width * bytes, bytes,
-                 g->db ? g->db + out.begin : NULL);
+    k->pack_rows(mode, at_element(g->dy, d->dtype_out, g->begin * d->out + out.begin), d->dtype_out, d->out, g->rows,
+                 out.end - out.begin, dy_panels + out.begin / k->width * bytes, bytes, g->db ? g->db + out.begin : NULL);
 }
 
-/* The thread's share of dw's tiles: groups of x panels outside, panels of dy inside. */
-static void multiply_operands(const struct weight_gradient *g, bool accumulate, int64_t rows, const char *x_panels,
-                              const char *dy_panels, int thread, int threads)
+static int64_t weight_columns(const struct cpu_kernels *k) { return 3 * k->width; } /* of a tile of dw */
+
+static int64_t weight_tiles(const struct linear_desc *d, const struct cpu_kernels *k)
 {
+    return (d->in + weight_columns(k) - 1) / weight_columns(k) * ((d->out + k->width - 1) / k->width);
+}
+
+/* The part's share of dw's tiles: groups of x panels outside, panels of dy inside. */
+static void multiply_operands(void *context, int part, int parts, int worker)
+{
+    const struct weight_gradient *g = context;
     const struct linear_desc *d = &g->plan->desc;
     const struct cpu_kernels *k = cpu_of(&g->plan->plan)->kernels;
-    const int64_t width = k->width, words = gemm_words(g->plan->gradient_mode, rows), bytes = panel_bytes(k, words);
-    const int64_t group = 3 * width, groups = (d->in + group - 1) / group, outs = (d->out + width - 1) / width;
-    struct cpu_range own = cpu_share(groups * outs, 1, thread, threads);
-    for (int64_t task = own.begin; task < own.end; task++) {
-        int64_t column = task / outs * group, row = task % outs * width;
+    const char *x_panels = cpu_workspace(&g->plan->plan), *dy_panels = x_panels + g->plan->dy_offset;
+    const int64_t width = k->width, words = gemm_words(g->plan->gradient_mode, g->rows), bytes = panel_bytes(k, words);
+    const int64_t group = weight_columns(k), outs = (d->out + width - 1) / width;
+    struct cpu_range own = cpu_share(weight_tiles(d, k), 1, part, parts);
+    (void)worker;
+    for (int64_t tile = own.begin; tile < own.end; tile++) {
+        int64_t column = tile / outs * group, row = tile % outs * width;
         struct gemm_call call = {
-            .mode = g->plan->gradient_mode, .rows = least(width, d->out - row), .columns = least(group, d->in - column), .words = words,
-            .a = dy_panels + row / width * bytes, .a_row = 4, .a_step = width * 4,
+            .mode = g->plan->gradient_mode, .rows = least(width, d->out - row), .columns = least(group, d->in - column),
+            .words = words, .a = dy_panels + row / width * bytes, .a_row = 4, .a_step = width * 4,
             .b = x_panels + column / width * bytes, .b_panel = bytes,
-            .c = g->dw + row * d->in + column, .c_row = d->in, .accumulate = accumulate,
+            .c = g->dw + row * d->in + column, .c_row = d->in, .accumulate = g->accumulate || g->begin > 0,
         };
         k->gemm(&call);
     }
 }
 
-static void backward_weight(void *context, int thread, int threads)
+static void multiply_gradient(struct weight_gradient *g)
 {
-    const struct weight_gradient *g = context;
+    const struct backend *be = g->plan->plan.backend;
     const struct linear_desc *d = &g->plan->desc;
-    char *x_panels = cpu_workspace(&g->plan->plan), *dy_panels = x_panels + g->plan->dy_offset;
-    for (int64_t begin = 0; begin < d->rows; begin += DEPTH_BLOCK) {
-        int64_t rows = least(DEPTH_BLOCK, d->rows - begin);
-        pack_operands(g, begin, rows, x_panels, dy_panels, thread, threads);
-        cpu_barrier();
-        multiply_operands(g, g->accumulate || begin > 0, rows, x_panels, dy_panels, thread, threads);
-        if (begin + rows < d->rows)
-            cpu_barrier();
+    const struct cpu_kernels *k = cpu_of(&g->plan->plan)->kernels;
+    const int64_t widest = d->in > d->out ? d->in : d->out;
+    for (g->begin = 0; g->begin < d->rows; g->begin += DEPTH_BLOCK) {
+        g->rows = least(DEPTH_BLOCK, d->rows - g->begin);
+        cpu_parallel(be, cpu_parts(be, (widest + k->width - 1) / k->width), pack_operands, g);
+        cpu_parallel(be, cpu_parts(be, weight_tiles(d, k)), multiply_operands, g);
     }
 }
 
-/* db alone: the thread's columns, row by row. */
-static void sum_columns(void *context, int thread, int threads)
+/* db alone: the part's columns, row by row. */
+static void sum_columns(void *context, int part, int parts, int worker)
 {
+    (void)worker;
     const struct weight_gradient *g = context;
     const struct linear_desc *d = &g->plan->desc;
-    struct cpu_range own = cpu_share(d->out, 64, thread, threads);
+    struct cpu_range own = cpu_share(d->out, 64, part, parts);
     if (!g->accumulate)
         memset(g->db + own.begin, 0, (size_t)(own.end - own.begin) * sizeof *g->db);
     for (int64_t m = 0; m < d->rows; m++)
@@ -261,14 +272,14 @@ static void linear_backward_weight(struct op_plan *plan, const void *x, const vo
                                    bool accumulate)
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
-    struct weight_gradient gradient = {p, x, dy, dw, db, accumulate};
+    struct weight_gradient gradient = {.plan = p, .x = x, .dy = dy, .dw = dw, .db = db, .accumulate = accumulate};
     if (!p->forward) {
-        cpu_parallel(plan->backend, backward_weight, &gradient);
+        multiply_gradient(&gradient);
         return;
     }
     onednn_product_run(p->weight[accumulate], dy, x, dw, cpu_workspace(plan) + p->onednn_offset);
     if (db)
-        cpu_parallel(plan->backend, sum_columns, &gradient);
+        cpu_parallel(plan->backend, cpu_parts(plan->backend, (p->desc.out + 63) / 64), sum_columns, &gradient);
 }
 
 /* ---- plan ---- */

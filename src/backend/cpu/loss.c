@@ -103,7 +103,7 @@ static int64_t best_rank(const struct loss_job *job, int64_t b, const float *z)
     return best;
 }
 
-static void loss_rows(void *context, int thread, int threads)
+static void loss_rows(void *context, int part, int parts, int worker)
 {
     const struct loss_job *job = context;
     const struct loss_plan *p = job->plan;
@@ -111,8 +111,8 @@ static void loss_rows(void *context, int thread, int threads)
     const struct loss_args *a = job->args;
     char *workspace = cpu_workspace(&p->plan);
     struct row_result *results = (struct row_result *)workspace;
-    float *dz = (float *)(workspace + p->rows_offset + thread * p->row_bytes);
-    struct cpu_range own = cpu_share(d->batch, 1, thread, threads);
+    float *dz = (float *)(workspace + p->rows_offset + worker * p->row_bytes);
+    struct cpu_range own = cpu_share(d->batch, 1, part, parts);
     for (int64_t b = own.begin; b < own.end; b++) {
         const float *z = a->logits + b * d->classes;
         void *to = a->dlogits ? at_element(a->dlogits, d->dtype_grad, b * d->classes) : NULL;
@@ -132,7 +132,7 @@ static void loss_forward_backward(struct op_plan *plan, const struct loss_args *
 {
     struct loss_job job = {(const struct loss_plan *)plan, args};
     const struct loss_desc *d = &job.plan->desc;
-    cpu_parallel(plan->backend, loss_rows, &job);
+    cpu_parallel(plan->backend, cpu_parts(plan->backend, d->batch), loss_rows, &job);
     const struct row_result *results = (const struct row_result *)cpu_workspace(plan);
     for (int64_t b = 0; b < d->batch; b++) {
         bool valid = args->row_weight[b] != 0;

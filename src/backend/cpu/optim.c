@@ -12,10 +12,11 @@ struct norm_job {
     double *partial;
 };
 
-static void norm_chunks(void *context, int thread, int threads)
+static void norm_chunks(void *context, int part, int parts, int worker)
 {
+    (void)worker;
     const struct norm_job *job = context;
-    struct cpu_range own = cpu_share((job->count + NORM_CHUNK - 1) / NORM_CHUNK, 1, thread, threads);
+    struct cpu_range own = cpu_share((job->count + NORM_CHUNK - 1) / NORM_CHUNK, 1, part, parts);
     for (int64_t c = own.begin; c < own.end; c++) {
         int64_t begin = c * NORM_CHUNK;
         job->partial[c] = job->kernels->sum_squares(job->grads + begin, least(NORM_CHUNK, job->count - begin));
@@ -25,7 +26,7 @@ static void norm_chunks(void *context, int thread, int threads)
 static void sumsq_chunks(struct backend *be, const float *grads, int64_t count, double *partial)
 {
     struct norm_job job = {((const struct cpu_backend *)be)->kernels, grads, count, partial};
-    cpu_parallel(be, norm_chunks, &job);
+    cpu_parallel(be, cpu_parts(be, (count + NORM_CHUNK - 1) / NORM_CHUNK), norm_chunks, &job);
 }
 
 static void norm_finish(struct backend *be, const double *partial, int64_t count, float clip, struct step_scalars *scalars)
@@ -75,13 +76,20 @@ static void update_range(const struct update_job *job, const struct optim_segmen
     }
 }
 
-static void update(void *context, int thread, int threads)
+static int64_t elements(const struct optim_segment *segments, int count)
 {
+    int64_t total = 0;
+    for (int s = 0; s < count; s++)
+        total += segments[s].end - segments[s].begin;
+    return total;
+}
+
+static void update(void *context, int part, int parts, int worker)
+{
+    (void)worker;
     const struct update_job *job = context;
-    int64_t total = 0, passed = 0;
-    for (int s = 0; s < job->count; s++)
-        total += job->segments[s].end - job->segments[s].begin;
-    struct cpu_range own = cpu_share(total, GRAIN, thread, threads);
+    int64_t passed = 0;
+    struct cpu_range own = cpu_share(elements(job->segments, job->count), GRAIN, part, parts);
     for (int s = 0; s < job->count; s++) {
         const struct optim_segment *segment = &job->segments[s];
         int64_t size = segment->end - segment->begin;
@@ -100,7 +108,7 @@ static void adamw(struct backend *be, const struct optim_segment *segments, int 
     struct update_job job = {((const struct cpu_backend *)be)->kernels, segments, count, hyper, true, p, g, m, v, compute, ema,
                              ema_decay, scalars->clip_factor};
     if (!scalars->nonfinite)
-        cpu_parallel(be, update, &job);
+        cpu_parallel(be, cpu_parts(be, elements(segments, count) / GRAIN + 1), update, &job);
 }
 
 static void sgd(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *hyper,
@@ -111,7 +119,7 @@ static void sgd(struct backend *be, const struct optim_segment *segments, int co
     struct update_job job = {((const struct cpu_backend *)be)->kernels, segments, count, hyper, false, p, g, buf, NULL, compute,
                              ema, ema_decay, scalars->clip_factor};
     if (!scalars->nonfinite)
-        cpu_parallel(be, update, &job);
+        cpu_parallel(be, cpu_parts(be, elements(segments, count) / GRAIN + 1), update, &job);
 }
 
 void cpu_optim_install(struct optim_ops *optim)
