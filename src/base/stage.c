@@ -88,6 +88,11 @@ void stage_set_step(int64_t step)
         atomic_store_explicit(&mine->step, step, memory_order_relaxed);
 }
 
+int64_t stage_step(void)
+{
+    return mine ? atomic_load_explicit(&mine->step, memory_order_relaxed) : -1;
+}
+
 int stage_snapshot(struct stage_view *views, int capacity)
 {
     int64_t now = clock_ns();

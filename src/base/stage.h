@@ -26,6 +26,8 @@ void stage_unregister(void);
 /* Returns the stage left, to be restored by stage_enter. Any thread, any time; two relaxed stores. */
 enum stage stage_enter(enum stage stage);
 void stage_set_step(int64_t step);
+/* What the calling thread set last; -1 = nothing, or no row. */
+int64_t stage_step(void);
 /* Copy up to `capacity` claimed rows; returns how many. Any thread. */
 int stage_snapshot(struct stage_view *views, int capacity);
 /* One line, "main: backward 3.1 s (step 12), comm: ...", longest first, into text. */
