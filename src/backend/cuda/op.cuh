@@ -1,0 +1,70 @@
+/* What an op file (.cu) needs on its host side: the C contracts, launching, and picking a kernel by dtype. */
+#ifndef VT_BACKEND_CUDA_OP_CUH
+#define VT_BACKEND_CUDA_OP_CUH
+
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef _Noreturn
+#define _Noreturn __attribute__((noreturn))
+#endif
+extern "C" {
+#include "backend/cuda/cuda.h"
+}
+
+#include "backend/cuda/types.cuh"
+
+/* Enqueue a kernel on a stream. `shared_bytes` of dynamic shared memory may pass 48 KiB: the kernel's limit is raised then.
+ * A launch error is kept by the backend until the next synchronising call. */
+template <typename... Parameters, typename... Arguments>
+void launch_on(struct backend *be, enum stream stream, const char *name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+               size_t shared_bytes, Arguments... arguments)
+{
+#ifdef __CUDACC__
+    if (shared_bytes > 48 * 1024)
+        cuda_check_launch(be, name, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes));
+    kernel<<<grid, block, shared_bytes, ((struct cuda_backend *)be)->streams[stream]>>>(Parameters(arguments)...);
+    cuda_check_launch(be, name, cudaGetLastError());
+#else
+    (void)be, (void)stream;
+    simt::launch(name, grid, block, shared_bytes, [=] { kernel(Parameters(arguments)...); });
+#endif
+}
+
+template <typename... Parameters, typename... Arguments>
+void launch(struct backend *be, const char *name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+            Arguments... arguments)
+{
+    launch_on(be, STREAM_COMPUTE, name, kernel, grid, block, shared_bytes, arguments...);
+}
+
+/* with_type(dtype, [&](auto zero) { using T = decltype(zero); ... }): fp32 or bf16, as the plan made sure. */
+template <typename Body> void with_type(enum dtype dtype, const Body &body)
+{
+    if (dtype == DTYPE_BF16)
+        body(bf16{});
+    else
+        body(0.0f);
+}
+
+/* A compile-time number as a value, for picking template arguments. */
+template <int N> struct number {
+    static constexpr int value = N;
+};
+
+static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t round_up(int64_t a, int64_t to) { return divide_up(a, to) * to; }
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Rates in [0, 1), and 32-bit element indices when one is drawn. */
+static inline bool rate_ok(float rate, int64_t row_elements)
+{
+    return rate >= 0 && rate < 1 && (rate == 0 || row_elements <= UINT32_MAX);
+}
+
+#endif

@@ -1,0 +1,85 @@
+/* The element types of kernels and how 8 of them travel. Included by every .cu; compiles for the device by nvcc and for the
+ * CPU under tests/simt. bf16 is its own struct, so that nothing adds its bits by accident. All arithmetic is in fp32. */
+#ifndef VT_BACKEND_CUDA_TYPES_CUH
+#define VT_BACKEND_CUDA_TYPES_CUH
+
+#include <stdint.h>
+
+#include "backend/cuda/ptx.h"
+
+/* Shared memory is declared by these two, so that tests/simt can give each block fresh, bounded memory. In the body of a
+ * kernel or device function; `count` is a constant. */
+#ifdef __CUDACC__
+#define SHARED_ARRAY(type, name, count) __shared__ type name[count]
+#define SHARED_DYNAMIC(type, name)                                                                                     \
+    extern __shared__ __align__(128) unsigned char dynamic_shared[];                                                   \
+    type *const name = reinterpret_cast<type *>(dynamic_shared)
+#endif
+
+struct bf16 {
+    uint16_t bits;
+};
+static_assert(sizeof(bf16) == 2, "bf16 is storage");
+
+__device__ inline float to_float(float value) { return value; }
+__device__ inline float to_float(bf16 value) { return __uint_as_float((uint32_t)value.bits << 16); }
+
+/* Rounds to nearest even, like bf16_from_float (a NaN stays a NaN). */
+template <typename T> __device__ inline T from_float(float value);
+template <> __device__ inline float from_float<float>(float value) { return value; }
+template <> __device__ inline bf16 from_float<bf16>(float value) { return bf16{(uint16_t)pack_bf16x2(value, 0.0f)}; }
+
+/* The value as T keeps it. */
+template <typename T> __device__ inline float rounded(float value) { return to_float(from_float<T>(value)); }
+
+enum { VECTOR = 8 }; /* elements a thread moves at once: one 128-bit access in bf16, two in fp32 */
+
+/* Pointers must be 16-byte aligned. */
+__device__ inline void load8(const float *from, float value[VECTOR])
+{
+    float4 low = *(const float4 *)from, high = *(const float4 *)(from + 4);
+    value[0] = low.x, value[1] = low.y, value[2] = low.z, value[3] = low.w;
+    value[4] = high.x, value[5] = high.y, value[6] = high.z, value[7] = high.w;
+}
+
+__device__ inline void load8(const bf16 *from, float value[VECTOR])
+{
+    uint4 word = *(const uint4 *)from;
+    const uint32_t words[4] = {word.x, word.y, word.z, word.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        value[2 * i] = __uint_as_float(words[i] << 16);
+        value[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    }
+}
+
+__device__ inline void store8(float *to, const float value[VECTOR])
+{
+    *(float4 *)to = make_float4(value[0], value[1], value[2], value[3]);
+    *(float4 *)(to + 4) = make_float4(value[4], value[5], value[6], value[7]);
+}
+
+__device__ inline void store8(bf16 *to, const float value[VECTOR])
+{
+    *(uint4 *)to = make_uint4(pack_bf16x2(value[0], value[1]), pack_bf16x2(value[2], value[3]),
+                              pack_bf16x2(value[4], value[5]), pack_bf16x2(value[6], value[7]));
+}
+
+/* One kernel body for vectors (N = VECTOR) and for widths that vectors do not divide (N = 1). */
+template <int N, typename T> __device__ inline void load_n(const T *from, float *value)
+{
+    if constexpr (N == VECTOR)
+        load8(from, value);
+    else
+        value[0] = to_float(from[0]);
+}
+
+template <int N, typename T> __device__ inline void store_n(T *to, const float *value)
+{
+    if constexpr (N == VECTOR)
+        store8(to, value);
+    else
+        to[0] = from_float<T>(value[0]);
+}
+
+#endif

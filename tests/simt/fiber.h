@@ -1,0 +1,18 @@
+/* Fibers: stacks that one thread switches between. Hand-rolled on x86-64 (a switch takes nanoseconds), ucontext elsewhere. */
+#ifndef VT_TESTS_SIMT_FIBER_H
+#define VT_TESTS_SIMT_FIBER_H
+
+#include <stddef.h>
+
+namespace simt
+{
+struct fiber;
+/* A fiber that runs entry() when first switched to; entry must not return. Its stack ends at a guard page. */
+fiber *fiber_new(void (*entry)());
+void fiber_reset(fiber *f); /* start again at entry; what it was doing is forgotten */
+/* From the host's stack into a fiber, and back; the return happens where the other side's call stood. */
+void fiber_enter(fiber *f);
+void fiber_leave(fiber *f);
+} // namespace simt
+
+#endif
