@@ -116,7 +116,7 @@ static void *watch(void *context)
             fail(d, VT_E_COMM, number, status_message());
         } else if (number >= 0 && d->set->desc.timeout_s > 0 && seconds > d->set->desc.timeout_s) {
             char why[96];
-            snprintf(why, sizeof why, "not done after %.0f s: some rank does not take part", seconds);
+            snprintf(why, sizeof why, "not done after %.1f s: some rank does not take part", seconds);
             fail(d, VT_E_COMM, number, why);
         }
         pthread_mutex_lock(&d->mutex);
