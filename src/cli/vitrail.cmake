@@ -5,7 +5,7 @@ if(NOT VT_COMMIT)
   set(VT_COMMIT unknown)
 endif()
 set_source_files_properties(train/version.c TARGET_DIRECTORY vt_train PROPERTIES COMPILE_DEFINITIONS
-  "VT_VERSION=\"${PROJECT_VERSION}\";VT_COMMIT=\"${VT_COMMIT}\";VT_FEATURES=\"oneDNN ${DNNL_VERSION}, MPI ${MPI_C_VERSION}, no CUDA\"")
+  "VT_VERSION=\"${PROJECT_VERSION}\";VT_COMMIT=\"${VT_COMMIT}\";VT_FEATURES=\"oneDNN ${DNNL_VERSION}, MPI ${MPI_C_VERSION}, ${VT_CUDA}\"")
 
 file(GLOB cli_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cli/*.c)
 add_executable(vitrail ${cli_sources})

@@ -1,0 +1,47 @@
+# The CUDA plugin, libvitrail_cuda.so: src/backend/cuda and src/comm/nccl, built where nvcc is found. The program itself
+# never needs CUDA: it loads the plugin at run time. cuBLASLt is linked; cuDNN and NCCL are loaded by the plugin when present.
+set(WITH_CUDA AUTO CACHE STRING "Build the CUDA plugin: AUTO (where nvcc is found), ON, OFF")
+set_property(CACHE WITH_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(VT_CUDA "no CUDA") # for the version line
+
+if(WITH_CUDA)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80 90 100 120 CACHE STRING "GPU architectures of the plugin")
+  endif()
+  if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+    find_program(VT_NVCC NAMES nvcc HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+    if(VT_NVCC)
+      set(ENV{CUDACXX} ${VT_NVCC})
+    endif()
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(VT_CUDA "CUDA ${CUDAToolkit_VERSION_MAJOR}.${CUDAToolkit_VERSION_MINOR} plugin")
+    set(VT_WITH_CUDA ON)
+  elseif(NOT WITH_CUDA STREQUAL AUTO)
+    message(FATAL_ERROR "WITH_CUDA=ON, but there is no working nvcc: install the CUDA toolkit, or put nvcc on the PATH")
+  endif()
+endif()
+
+# vt_cuda_plugin(): the target, once the rooms it borrows pure code from are there.
+function(vt_cuda_plugin)
+  set(src ${CMAKE_SOURCE_DIR}/src)
+  file(GLOB own CONFIGURE_DEPENDS ${src}/backend/cuda/*.c ${src}/backend/cuda/*.cu ${src}/comm/nccl/*.c)
+  set(shared ${src}/backend/plan.c ${src}/backend/arena.c ${src}/tensor/dtype.c ${src}/comm/comm.c ${src}/base/clock.h)
+  add_library(vitrail_cuda MODULE ${own} ${shared})
+  target_include_directories(vitrail_cuda PRIVATE ${src} ${CUDAToolkit_INCLUDE_DIRS})
+  target_compile_definitions(vitrail_cuda PRIVATE _GNU_SOURCE)
+  target_compile_options(vitrail_cuda PRIVATE
+    $<$<COMPILE_LANGUAGE:C>:-Wall;-Wextra;-Wshadow;-Werror;-Wstrict-prototypes;-Wmissing-prototypes;-fno-math-errno>
+    "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Werror all-warnings -Xcompiler=-Wall,-Wextra,-Wshadow,-Werror --expt-extended-lambda>")
+  set_target_properties(vitrail_cuda PROPERTIES
+    C_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
+    CUDA_RUNTIME_LIBRARY Static LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} POSITION_INDEPENDENT_CODE ON
+    LINKER_LANGUAGE CUDA BUILD_RPATH ${CUDAToolkit_LIBRARY_DIR} INSTALL_RPATH "\$ORIGIN;${CUDAToolkit_LIBRARY_DIR}")
+  target_link_libraries(vitrail_cuda PRIVATE CUDA::cublasLt CUDA::cudart_static ${CMAKE_DL_LIBS} Threads::Threads m)
+  target_link_options(vitrail_cuda PRIVATE -Wl,--no-undefined -Wl,--exclude-libs,ALL)
+  install(TARGETS vitrail_cuda LIBRARY DESTINATION lib)
+endfunction()
