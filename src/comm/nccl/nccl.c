@@ -152,7 +152,7 @@ static vt_status type_of(enum dtype dtype, ncclDataType_t *out)
 static vt_status all_reduce(struct comm *comm, void *data, int64_t count, enum dtype dtype, enum reduce_op op)
 {
     struct nccl_comm *self = of(comm);
-    ncclDataType_t type;
+    ncclDataType_t type = ncclUint8;
     vt_status status;
     VT_TRY(type_of(dtype, &type));
     if (dtype == DTYPE_U8 || (dtype == DTYPE_BF16 && op != REDUCE_SUM))
@@ -196,7 +196,7 @@ static vt_status reduce_scatter(struct comm *comm, void *data, const int64_t *be
 {
     struct nccl_comm *self = of(comm);
     size_t bytes = dtype_bytes(dtype);
-    ncclDataType_t type;
+    ncclDataType_t type = ncclUint8;
     vt_status status;
     VT_TRY(type_of(dtype, &type));
     if (dtype == DTYPE_U8)
@@ -216,7 +216,7 @@ static vt_status all_gather(struct comm *comm, void *data, const int64_t *begin,
 {
     struct nccl_comm *self = of(comm);
     size_t bytes = dtype_bytes(dtype);
-    ncclDataType_t type;
+    ncclDataType_t type = ncclUint8;
     vt_status status;
     VT_TRY(type_of(dtype, &type));
     if (even(comm, begin)) {

@@ -1,0 +1,19 @@
+# What needs a GPU, in stages of minutes (run.sh), each its own entry with label gpu: skipped, and it says so, where there is
+# none. Beside them what needs the toolkit only: comm/nccl over a library that plays NCCL on the host.
+if(VT_WITH_CUDA)
+  find_path(VT_NCCL_INCLUDE nccl.h HINTS ${NCCL_ROOT} ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
+endif()
+if(VT_NCCL_INCLUDE)
+  set(gpu ${CMAKE_CURRENT_SOURCE_DIR}/gpu)
+  add_library(fake_nccl MODULE ${gpu}/fake_nccl.c)
+  target_link_libraries(fake_nccl PRIVATE vt_flags)
+  vt_test(nccl_test_nccl SOURCES ${gpu}/test_nccl.c ${CMAKE_SOURCE_DIR}/src/comm/comm.c ${CMAKE_SOURCE_DIR}/src/comm/nccl/nccl.c
+    ${CMAKE_SOURCE_DIR}/src/comm/nccl/library.c ROOMS tensor base LINKS ${CMAKE_DL_LIBS} LABELS unit)
+  foreach(target fake_nccl nccl_test_nccl)
+    target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests/support)
+    target_include_directories(${target} SYSTEM PRIVATE ${VT_NCCL_INCLUDE} ${CUDAToolkit_INCLUDE_DIRS})
+  endforeach()
+  set_target_properties(fake_nccl PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_compile_definitions(nccl_test_nccl PRIVATE FAKE_NCCL="$<TARGET_FILE:fake_nccl>")
+  add_dependencies(nccl_test_nccl fake_nccl)
+endif()
