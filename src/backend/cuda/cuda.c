@@ -50,12 +50,17 @@ void cuda_bind(const struct cuda_backend *cuda)
 
 static void destroy_plan(struct op_plan *plan) { free(plan); }
 
+void cuda_need_workspace(struct cuda_backend *cuda, size_t bytes)
+{
+    if (bytes > cuda->base.workspace_bytes)
+        cuda->base.workspace_bytes = bytes;
+}
+
 void cuda_plan_workspace(struct op_plan *plan, size_t workspace_bytes)
 {
     if (workspace_bytes > plan->workspace_bytes)
         plan->workspace_bytes = workspace_bytes;
-    if (plan->workspace_bytes > plan->backend->workspace_bytes)
-        plan->backend->workspace_bytes = plan->workspace_bytes;
+    cuda_need_workspace(cuda_of(plan), plan->workspace_bytes);
 }
 
 vt_status cuda_plan_new(struct backend *be, const char *algorithm, size_t bytes, size_t workspace_bytes, void **plan)

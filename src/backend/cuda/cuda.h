@@ -56,8 +56,9 @@ void cuda_note(struct cuda_backend *cuda, int error, const char *what);
 void cuda_bind(const struct cuda_backend *cuda);
 
 /* ---- plans: see kernels.h; and ---- */
-/* More workspace than cuda_plan_new was told. */
+/* More workspace than cuda_plan_new was told; more than any plan so far. */
 void cuda_plan_workspace(struct op_plan *plan, size_t workspace_bytes);
+void cuda_need_workspace(struct cuda_backend *cuda, size_t bytes);
 static inline struct CUstream_st *cuda_stream(const struct cuda_backend *cuda) { return cuda->streams[STREAM_COMPUTE]; }
 
 /* ---- choices made by timing ---- */
@@ -69,6 +70,8 @@ void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *val
 double cuda_time(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context, int runs);
 
 /* ---- the other op files ---- */
+/* bias.cu: x(rows, columns) += bias(columns), fp32, contiguous. */
+void cuda_add_bias(struct backend *be, float *x, const float *bias, int64_t rows, int64_t columns);
 void cuda_memory_install(struct backend *be);
 void cuda_memory_close(struct cuda_backend *cuda);
 void cuda_linear_install(struct backend *be);

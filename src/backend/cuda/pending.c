@@ -19,3 +19,30 @@ __attribute__((weak)) vt_status comm_nccl_open(struct comm *world, struct backen
     (void)world, (void)be, (void)out;
     return VT_FAIL(VT_E_UNSUPPORTED, "this build has no NCCL");
 }
+
+__attribute__((weak)) void cuda_activation_forward(struct backend *be, enum activation act, const void *pre, enum dtype dtype,
+                                                   void *y, enum dtype dtype_out, int64_t rows, int64_t columns)
+{
+    (void)be, (void)act, (void)pre, (void)dtype, (void)y, (void)dtype_out, (void)rows, (void)columns;
+    VT_CHECKF(false, "pending");
+}
+
+__attribute__((weak)) void cuda_activation_backward(struct backend *be, enum activation act, const void *pre, void *dx,
+                                                    enum dtype dtype, int64_t rows, int64_t columns, int64_t stride)
+{
+    (void)be, (void)act, (void)pre, (void)dx, (void)dtype, (void)rows, (void)columns, (void)stride;
+    VT_CHECKF(false, "pending");
+}
+
+__attribute__((weak)) size_t cuda_column_sums_bytes(const struct backend *be, int64_t rows, int64_t columns)
+{
+    (void)be, (void)rows, (void)columns;
+    return 0;
+}
+
+__attribute__((weak)) void cuda_column_sums(struct backend *be, const void *x, enum dtype dtype, int64_t rows, int64_t columns,
+                                            float *sums, bool accumulate, void *workspace)
+{
+    (void)be, (void)x, (void)dtype, (void)rows, (void)columns, (void)sums, (void)accumulate, (void)workspace;
+    VT_CHECKF(false, "pending");
+}
