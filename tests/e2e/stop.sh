@@ -45,3 +45,15 @@ for ranks in 1 2; do
 done
 stop 1 SIGTERM by_signal TERM
 stop 1 SIGHUP by_signal HUP
+
+# SIGTERM to mpirun takes the job down whatever the ranks do (Open MPI's rule); what they leave is still the same run.
+rm -rf run
+start 2 tiny.yaml run.dir=run checkpoint.every=20steps
+wait_for 60 step_reached run 60
+kill -TERM $job
+ended any
+[ $rc -ne 0 ] || fail "exit code 0 after SIGTERM"
+nobody_left
+run 0 train 2 tiny.yaml run.dir=run
+said 'resumed    from '
+same calm-2/checkpoints/latest/model.safetensors run/checkpoints/latest/model.safetensors
