@@ -27,10 +27,12 @@ struct subject {
     int64_t rows, in, out;
 };
 
+/* Random values; past the first million they repeat. */
 vt_status bench_buffer(struct backend *be, size_t bytes, enum dtype dtype, void **out)
 {
+    enum { PATTERN = 1 << 20 };
     VT_TRY(be->alloc(be, MEMORY_DEVICE, bytes, "bench", out));
-    size_t count = bytes / dtype_bytes(dtype);
+    size_t element = dtype_bytes(dtype), count = bytes / element < PATTERN ? bytes / element : PATTERN;
     float *values = malloc(count * sizeof(float));
     if (!values)
         return VT_FAIL(VT_E_MEMORY, "no memory for bench data");
@@ -39,7 +41,8 @@ vt_status bench_buffer(struct backend *be, size_t bytes, enum dtype dtype, void 
     if (dtype == DTYPE_BF16)
         for (size_t i = 0; i < count; i++)
             ((bf16_t *)values)[i] = bf16_from_float(values[i]);
-    be->upload(be, STREAM_COMPUTE, *out, values, bytes);
+    for (size_t done = 0; done < bytes; done += count * element)
+        be->upload(be, STREAM_COMPUTE, (char *)*out + done, values, bytes - done < count * element ? bytes - done : count * element);
     vt_status status = be->synchronise(be);
     free(values);
     return status;

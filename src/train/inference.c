@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "train/resolve.h"
@@ -38,12 +37,8 @@ static vt_status read_weights(const struct inference_desc *desc, struct inferenc
     return weights_upload(&inf->weights);
 }
 
-static vt_status open_device(const struct inference_desc *desc, const struct comm *comm, struct inference *inf)
+static vt_status plan(const struct inference_desc *desc, struct inference *inf)
 {
-    long share = sysconf(_SC_NPROCESSORS_ONLN) / comm->local_size;
-    struct backend_desc backend = {.threads = desc->threads ? desc->threads : share > 1 ? (int)share : 1};
-    bool ref = inf->config.compute.device == CONFIG_DEVICE_REF;
-    VT_TRY(ref ? backend_ref_open(&backend, &inf->be) : backend_cpu_open(&backend, &inf->be));
     enum config_dtype wanted = desc->dtype == CONFIG_DTYPE_AUTO ? inf->config.compute.dtype : desc->dtype;
     bool bf16 = wanted == CONFIG_DTYPE_BF16 || (wanted == CONFIG_DTYPE_AUTO && inf->be->bf16_native);
     enum dtype dtype = bf16 ? DTYPE_BF16 : DTYPE_F32;
@@ -53,7 +48,7 @@ static vt_status open_device(const struct inference_desc *desc, const struct com
                                        .rows = desc->rows ? desc->rows : INFERENCE_ROWS,
                                        .labels = desc->labels ? desc->labels : 1,
                                        .dtype = dtype,
-                                       .dtype_stream = DTYPE_F32,
+                                       .dtype_stream = bf16 ? inf->be->stream_preferred : DTYPE_F32,
                                        .loss = inf->config.loss.name == CONFIG_LOSS_SOFTMAX ? LOSS_SOFTMAX : LOSS_SIGMOID};
     struct weights_desc weights = {.table = &inf->table, .dtype = dtype};
     VT_TRY(evaluator_open(&inf->evaluator, inf->be, &evaluator));
@@ -62,12 +57,24 @@ static vt_status open_device(const struct inference_desc *desc, const struct com
     return inf->be->reserve_workspace(inf->be);
 }
 
-vt_status inference_open(const struct inference_desc *desc, const struct comm *comm, struct inference *out)
+/* A checkpoint from a GPU is no less good on a CPU. */
+static vt_status open_device(const struct inference_desc *desc, struct comm *comm, struct inference *inf)
+{
+    struct device_desc device = {.wanted = inf->config.compute.device, .threads = desc->threads};
+    if (device.wanted == CONFIG_DEVICE_CUDA)
+        device.wanted = CONFIG_DEVICE_AUTO;
+    VT_TRY(device_open(&device, comm, &inf->device));
+    inf->be = inf->device.be;
+    return VT_OK;
+}
+
+vt_status inference_open(const struct inference_desc *desc, struct comm *comm, struct inference *out)
 {
     vt_status status;
     memset(out, 0, sizeof *out);
-    VT_TRY_OUT(read_model(desc, out));
+    VT_TRY_OUT(comm_agree(comm, read_model(desc, out)));
     VT_TRY_OUT(open_device(desc, comm, out));
+    VT_TRY_OUT(plan(desc, out));
     VT_TRY_OUT(read_weights(desc, out));
     return VT_OK;
 out:
@@ -79,8 +86,7 @@ void inference_close(struct inference *inf)
 {
     evaluator_close(&inf->evaluator);
     weights_close(&inf->weights);
-    if (inf->be)
-        inf->be->close(inf->be);
+    device_close(&inf->device);
     param_table_close(&inf->table);
     checkpoint_state_close(&inf->state);
     memset(inf, 0, sizeof *inf);

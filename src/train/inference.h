@@ -1,5 +1,5 @@
 /* A checkpoint made ready for forward passes: model, weights, class names and evaluation transform all come from it. For the
- * verbs eval and predict. Per rank. */
+ * verbs eval and predict. */
 #ifndef VT_TRAIN_INFERENCE_H
 #define VT_TRAIN_INFERENCE_H
 
@@ -10,6 +10,7 @@
 #include "checkpoint/checkpoint.h"
 #include "comm/comm.h"
 #include "config/run_config.h"
+#include "train/device.h"
 #include "train/evaluate.h"
 #include "train/weights.h"
 
@@ -29,14 +30,16 @@ struct inference {
     struct run_config config;
     struct vit_config model;
     struct augment_desc transform;
-    struct backend *be;
+    struct device device;
+    struct backend *be; /* device.be */
     struct param_table table;
     struct weights weights;
     struct evaluator evaluator;
     bool ema; /* the weights are the EMA */
 };
 
-VT_MUST_CHECK vt_status inference_open(const struct inference_desc *desc, const struct comm *comm, struct inference *out);
+/* Collective; a failure may be of this rank alone. */
+VT_MUST_CHECK vt_status inference_open(const struct inference_desc *desc, struct comm *comm, struct inference *out);
 void inference_close(struct inference *inference);
 /* Forward `rows` images (u8 [rows, H, W, C], rows <= the evaluator's) and read the logits into the evaluator's host buffer. */
 VT_MUST_CHECK vt_status inference_forward(struct inference *inference, struct slot *slot);

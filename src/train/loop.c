@@ -69,7 +69,7 @@ static vt_status record(struct loop *loop, const struct step_result *done)
         {"train/loss", loss},
         {"optim/lr", done->lr},
         {"optim/grad_norm", done->grad_norm},
-        {"optim/skipped", (double)(t->skipped_before + done->skipped)},
+        {"optim/skipped", (double)(t->skipped_before + t->skipped)},
         {"perf/images_per_s", rate},
         {"perf/mfu_of_gemm_peak", rate * vit_train_flops(&t->data.model) / (t->gemm_flops_per_s * t->comm->size)},
         {"time/step_ms", times->step / n},
@@ -109,6 +109,7 @@ static vt_status take_result(struct loop *loop, const struct step_result *done)
     if (!done->step)
         return VT_OK;
     accumulate(&loop->interval, done);
+    t->skipped = done->skipped;
     if (done->nonfinite) {
         uint64_t first = t->position - (uint64_t)(t->step - done->step + 1) * (uint64_t)t->config.data.batch;
         if (t->comm->rank == 0)

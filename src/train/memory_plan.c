@@ -51,6 +51,29 @@ void memory_plan_print(const struct memory_plan *plan, bool shared, int ranks_on
         log_info("memory     %s on the device and %s pinned%s: %s", device, host, each, text);
 }
 
+static int largest_part(const struct memory_plan *plan, bool host)
+{
+    int largest = 0;
+    for (int i = 1; i < plan->count; i++)
+        if (plan->lines[i].device + host * plan->lines[i].host > plan->lines[largest].device + host * plan->lines[largest].host)
+            largest = i;
+    return largest;
+}
+
+vt_status memory_plan_check_device(const struct memory_plan *plan, size_t memory_bytes)
+{
+    size_t need = memory_plan_device(plan);
+    if (memory_bytes == 0 || need <= memory_bytes)
+        return VT_OK;
+    char needed[32], there[32], part[32];
+    int largest = largest_part(plan, false);
+    text_format_bytes((double)need, needed, sizeof needed);
+    text_format_bytes((double)memory_bytes, there, sizeof there);
+    text_format_bytes((double)plan->lines[largest].device, part, sizeof part);
+    return VT_FAIL(VT_E_MEMORY, "the plan needs %s on the device, which has %s; the largest part is %s with %s: lower "
+                   "compute.micro_batch or the model", needed, there, plan->lines[largest].what, part);
+}
+
 vt_status memory_plan_check_host(const struct memory_plan *plan, bool shared, int ranks_on_host)
 {
     double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
@@ -58,10 +81,7 @@ vt_status memory_plan_check_host(const struct memory_plan *plan, bool shared, in
     double need = (double)mine * ranks_on_host;
     if (need <= 0.95 * memory)
         return VT_OK;
-    int largest = 0;
-    for (int i = 1; i < plan->count; i++)
-        if (plan->lines[i].device + plan->lines[i].host > plan->lines[largest].device + plan->lines[largest].host)
-            largest = i;
+    int largest = largest_part(plan, true);
     char needed[32], there[32], part[32];
     text_format_bytes(need, needed, sizeof needed);
     text_format_bytes(memory, there, sizeof there);

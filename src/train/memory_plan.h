@@ -25,4 +25,7 @@ void memory_plan_print(const struct memory_plan *plan, bool shared, int ranks_on
 /* VT_E_MEMORY when all ranks of a host need more than its memory; names the largest part and what to lower. */
 VT_MUST_CHECK vt_status memory_plan_check_host(const struct memory_plan *plan, bool shared, int ranks_on_host);
 
+/* VT_E_MEMORY when the device's part is more than `memory_bytes` (0 = no limit of its own). Per rank. */
+VT_MUST_CHECK vt_status memory_plan_check_device(const struct memory_plan *plan, size_t memory_bytes);
+
 #endif

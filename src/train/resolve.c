@@ -191,10 +191,6 @@ static vt_status check_supported(const struct run_config *config)
 {
     if (config->train.reduction == CONFIG_REDUCTION_EXACT)
         return VT_FAIL(VT_E_UNSUPPORTED, "train.reduction=exact is not built yet, expected fast");
-    if (config->comm.backend == CONFIG_COMM_NCCL)
-        return VT_FAIL(VT_E_UNSUPPORTED, "comm.backend=nccl needs the CUDA plugin, which this build does not have; expected auto, self or mpi");
-    if (config->compute.device == CONFIG_DEVICE_CUDA)
-        return VT_FAIL(VT_E_UNSUPPORTED, "compute.device=cuda needs the CUDA plugin, which this build does not have; expected auto or cpu");
     return VT_OK;
 }
 

@@ -61,7 +61,7 @@ static void describe_state(struct trainer *t, struct checkpoint_state *state)
         .image_size = t->data.model.image_size,
         .best_metric = t->best_metric,
         .best_step = t->best_step,
-        .skipped_steps = t->skipped_before,
+        .skipped_steps = t->skipped_before + t->skipped,
         .version = copy_text(version_line()),
     };
     memcpy(state->mean, t->data.model.mean, sizeof state->mean);

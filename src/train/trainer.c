@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/plugin.h"
 #include "base/check.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -17,22 +18,12 @@
  * in the second-level cache and the rank's share of the third (docs/speed.md). */
 enum { CPU_STREAM_BYTES = 1 << 20 };
 
-static vt_status open_backend(const struct run_config *config, struct comm *comm, struct backend **be)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int share = (int)(cores / comm->local_size);
-    struct backend_desc desc = {.threads = config->compute.threads ? config->compute.threads : share > 1 ? share : 1};
-    if (config->compute.device == CONFIG_DEVICE_REF)
-        return backend_ref_open(&desc, be);
-    return backend_cpu_open(&desc, be);
-}
-
 static void choose_dtypes(struct trainer *t)
 {
     bool bf16 = t->config.compute.dtype == CONFIG_DTYPE_BF16 ||
                 (t->config.compute.dtype == CONFIG_DTYPE_AUTO && t->be->bf16_native);
     t->dtype = bf16 ? DTYPE_BF16 : DTYPE_F32;
-    t->dtype_stream = DTYPE_F32;
+    t->dtype_stream = bf16 ? t->be->stream_preferred : DTYPE_F32;
 }
 
 /* Rows of a microbatch: about as many as the cache likes, of the even numbers near that the one with the least padding. */
@@ -52,11 +43,27 @@ static int64_t fit_micro_batch(int64_t rows, int64_t wanted)
     return best + best % 2;
 }
 
+/* The fewest microbatches whose activations fit beside weights, optimizer and evaluation, as equal as can be. Estimates: about
+ * 18 elements of the stream's width are kept per token and layer (with mlp_width = 4 width), 24 bytes per parameter. */
+static int64_t fit_device_memory(const struct trainer *t, int64_t rows)
+{
+    const struct vit_config *m = &t->data.model;
+    double row = (double)vit_tokens(m) * m->depth * (10.0 * m->width + 2.0 * m->mlp_width) * (double)dtype_bytes(t->dtype);
+    double room = 0.8 * (double)t->be->memory_bytes - 24.0 * (double)t->table.total;
+    double capacity = room / row;
+    if (capacity >= (double)rows)
+        return rows;
+    int64_t count = capacity < 2 ? (rows + 1) / 2 : (int64_t)ceil((double)rows / capacity);
+    return (rows + count - 1) / count;
+}
+
 static void choose_micro_batch(struct trainer *t)
 {
     int64_t rows = deal_capacity(t->config.data.batch, t->comm->size);
     int64_t micro = t->config.compute.micro_batch;
-    if (!micro) {
+    if (!micro && t->be->memory_bytes)
+        micro = fit_device_memory(t, rows);
+    else if (!micro) {
         int64_t stream = (int64_t)vit_tokens(&t->data.model) * t->data.model.width * (int64_t)sizeof(float);
         int64_t wanted = CPU_STREAM_BYTES / stream;
         micro = wanted >= rows ? rows : fit_micro_batch(rows, wanted < 2 ? 2 : wanted);
@@ -162,7 +169,9 @@ static vt_status open_buckets(struct trainer *t)
     struct bucket_desc desc = {.table = &t->table,
                                .bucket_bytes = (int64_t)(t->config.comm.bucket_mb * 1e6),
                                .wire = t->config.comm.wire == CONFIG_WIRE_BF16 ? DTYPE_BF16 : DTYPE_F32,
-                               .grads = t->weights.device.grads};
+                               .grads = t->weights.device.grads,
+                               .device = t->device_comm,
+                               .timeout_s = t->config.comm.timeout_s};
     return bucket_open(&desc, t->comm, t->be, &t->buckets);
 }
 
@@ -179,6 +188,8 @@ static void print_plan(const struct trainer *t)
              vit_train_flops(m) * 1e-9);
     log_info("data       %s: %s images, %d classes, %s order", c->data.train, samples, t->data.train.classes,
              t->data.order.desc.mode == ORDER_FULL ? "full" : "window");
+    if (t->device.reason[0])
+        log_info("device     CPU: %s", t->device.reason);
     log_info("compute    %s, %d rank%s, %s, microbatch %d x %d", t->be->device_name, t->comm->size,
              t->comm->size == 1 ? "" : "s", dtype_name(t->dtype), t->micro_rows, t->micro_count);
     memory_plan_print(&t->memory, t->be->host_memory, t->comm->local_size);
@@ -186,20 +197,58 @@ static void print_plan(const struct trainer *t)
              t->folder.dir[0] ? ", into " : "", t->folder.dir);
 }
 
-/* Everything that can fail on one rank alone; the caller lets all ranks agree. */
-static vt_status open_rank(struct trainer *t, bool quiet)
+/* Plans time algorithms on a GPU: rank 0 does, the others then take its choices, so that all compute alike. Collective. */
+static vt_status plan_together(struct trainer *t)
 {
-    VT_TRY(resolve_run(&t->config, &t->data));
-    VT_TRY(open_backend(&t->config, t->comm, &t->be));
+    char path[CONFIG_PATH_BYTES + 16];
+    vt_status status = VT_OK;
+    if (!t->device.plugin)
+        return comm_agree(t->comm, plan_replicas(t));
+    bool stored = t->folder.dir[0] != '\0';
+    if (stored) {
+        VT_TRY(path_join(path, sizeof path, t->folder.dir, "tuning.txt"));
+        VT_TRY(device_tuning_load(&t->device, t->comm, path));
+    }
+    VT_TRY(comm_agree(t->comm, t->comm->rank == 0 ? plan_replicas(t) : VT_OK));
+    VT_TRY(device_tuning_share(&t->device, t->comm));
+    if (t->comm->rank != 0)
+        status = plan_replicas(t);
+    VT_TRY(comm_agree(t->comm, status));
+    return stored ? device_tuning_save(&t->device, t->comm, path) : VT_OK;
+}
+
+/* Sums over NCCL, unless another way was asked for. Collective. */
+static vt_status open_device_comm(struct trainer *t)
+{
+    const enum config_comm wanted = t->config.comm.backend;
+    if (!t->device.plugin && wanted == CONFIG_COMM_NCCL)
+        return VT_FAIL(VT_E_USAGE, "comm.backend=nccl sums on GPUs, and this run is on the CPU%s%s; expected auto, self or mpi",
+                       t->device.reason[0] ? ": " : "", t->device.reason);
+    if (!t->device.plugin || t->comm->size == 1 || wanted == CONFIG_COMM_MPI)
+        return VT_OK;
+    return t->device.plugin->comm_open(t->comm, t->be, &t->device_comm);
+}
+
+static vt_status open_device(struct trainer *t)
+{
+    const struct device_desc desc = {.wanted = t->config.compute.device, .threads = t->config.compute.threads};
+    VT_TRY(device_open(&desc, t->comm, &t->device));
+    t->be = t->device.be;
     choose_dtypes(t);
+    vit_params(&t->data.model, &t->table);
     choose_micro_batch(t);
     t->threads_loader = choose_loader_threads(t);
-    vit_params(&t->data.model, &t->table);
-    VT_TRY(plan_replicas(t));
+    return open_device_comm(t);
+}
+
+/* What can fail on one rank alone; the caller lets all ranks agree. */
+static vt_status allocate_rank(struct trainer *t, bool quiet)
+{
     plan_memory(t);
     if (!quiet)
         print_plan(t);
     VT_TRY(memory_plan_check_host(&t->memory, t->be->host_memory, t->comm->local_size));
+    VT_TRY(memory_plan_check_device(&t->memory, t->be->memory_bytes));
     VT_TRY(allocate(t));
     return open_optimizer(t);
 }
@@ -229,7 +278,10 @@ vt_status trainer_open(const struct trainer_desc *desc, struct comm *comm, struc
         VT_TRY_OUT(run_folder_open(&t->config, comm, &t->folder));
     if (t->folder.dir[0])
         VT_TRY_OUT(prepare_stop_file(t));
-    VT_TRY_OUT(comm_agree(comm, open_rank(t, desc->quiet)));
+    VT_TRY_OUT(comm_agree(comm, resolve_run(&t->config, &t->data)));
+    VT_TRY_OUT(open_device(t));
+    VT_TRY_OUT(plan_together(t));
+    VT_TRY_OUT(comm_agree(comm, allocate_rank(t, desc->quiet)));
     VT_TRY_OUT(open_buckets(t));
     VT_TRY_OUT(trainer_restore(t));
     if (t->folder.dir[0])
@@ -265,7 +317,9 @@ void trainer_close(struct trainer **trainer)
         for (int i = 0; i < 2; i++)
             if (t->scalars_ready[i])
                 be->event_free(be, t->scalars_ready[i]);
-        be->close(be);
+        if (t->device_comm)
+            t->device_comm->close(t->device_comm);
+        device_close(&t->device);
     }
     param_table_close(&t->table);
     resolved_close(&t->data);

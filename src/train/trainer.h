@@ -14,6 +14,7 @@
 #include "config/run_config.h"
 #include "optim/optimizer.h"
 #include "train/batch.h"
+#include "train/device.h"
 #include "train/evaluate.h"
 #include "train/memory_plan.h"
 #include "train/resolve.h"
@@ -41,7 +42,9 @@ struct trainer {
     struct run_config config;
     struct resolved data;
     struct comm *comm; /* borrowed */
-    struct backend *be;
+    struct device device;
+    struct backend *be;        /* device.be */
+    struct comm *device_comm;  /* sums of gradients in device memory; NULL = through the host */
     enum dtype dtype, dtype_stream;
     int micro_rows, micro_count, threads_loader;
 
@@ -67,7 +70,7 @@ struct trainer {
     struct watchdog *watchdog;
     int64_t step;                      /* completed steps */
     uint64_t position;                 /* next stream position */
-    int64_t skipped_before;            /* by earlier attempts */
+    int64_t skipped_before, skipped;   /* steps skipped by earlier attempts, and by this one so far */
     double best_metric;                /* val/top1; NaN = none */
     int64_t best_step;
     int nonfinite_streak;              /* skipped steps in a row */
