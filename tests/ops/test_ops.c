@@ -1,9 +1,12 @@
-/* test_ops BACKEND [FILTER]: every case of the table on BACKEND (ref-strict, cpu) against ref; limits are in compare.c.
+/* test_ops BACKEND [FILTER]: every case of the table on BACKEND (ref-strict, cpu, simt) against ref; limits are in compare.c.
  * FILTER: part of "op: case". A new backend is one line in BACKENDS. */
 #include <stdio.h>
 #include <string.h>
 
 #include "compare.h"
+#ifdef WITH_BACKEND_SIMT
+#include "backend_simt.h"
+#endif
 
 static vt_status open_ref_strict(const struct backend_desc *desc, struct backend **out)
 {
@@ -21,6 +24,9 @@ static const struct {
 #ifdef WITH_BACKEND_CPU
     {"cpu", backend_cpu_open},
 #endif
+#ifdef WITH_BACKEND_SIMT
+    {"simt", backend_simt_open},
+#endif
 };
 
 static vt_status open_named(const char *name, struct backend **out)
@@ -29,7 +35,7 @@ static vt_status open_named(const char *name, struct backend **out)
     for (size_t i = 0; i < sizeof BACKENDS / sizeof *BACKENDS; i++)
         if (strcmp(BACKENDS[i].name, name) == 0)
             return BACKENDS[i].open(&desc, out);
-    return VT_FAIL(VT_E_USAGE, "%s: no such backend in this build, expected ref, ref-strict or cpu", name);
+    return VT_FAIL(VT_E_USAGE, "%s: no such backend in this build, expected ref, ref-strict, cpu or simt", name);
 }
 
 int main(int argc, char **argv)

@@ -43,6 +43,22 @@ void launch(struct backend *be, const char *name, void (*kernel)(Parameters...),
     launch_on(be, STREAM_COMPUTE, name, kernel, grid, block, shared_bytes, arguments...);
 }
 
+/* How many blocks of a kernel a multiprocessor holds at once; at plan time. */
+template <typename... Parameters>
+int blocks_per_multiprocessor(void (*kernel)(Parameters...), int threads, size_t shared_bytes)
+{
+    int blocks = 2;
+#ifdef __CUDACC__
+    if (cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes) != cudaSuccess || blocks < 1) {
+        (void)cudaGetLastError();
+        blocks = 1;
+    }
+#else
+    (void)kernel, (void)threads, (void)shared_bytes;
+#endif
+    return blocks;
+}
+
 /* with_type(dtype, [&](auto zero) { using T = decltype(zero); ... }): fp32 or bf16, as the plan made sure. */
 template <typename Body> void with_type(enum dtype dtype, const Body &body)
 {
@@ -52,14 +68,18 @@ template <typename Body> void with_type(enum dtype dtype, const Body &body)
         body(0.0f);
 }
 
-/* A compile-time number as a value, for picking template arguments. */
-template <int N> struct number {
-    static constexpr int value = N;
-};
-
 static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t round_up(int64_t a, int64_t to) { return divide_up(a, to) * to; }
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Elementwise kernels number their threads, each with 1 or 8 elements, by one grid dimension. */
+static inline vt_status check_elements(const char *op, int64_t elements)
+{
+    const int64_t limit = (int64_t)INT32_MAX * 128;
+    if (elements <= limit)
+        return VT_OK;
+    return VT_FAIL(VT_E_UNSUPPORTED, "cuda: %s of %lld elements, expected at most %lld", op, (long long)elements, (long long)limit);
+}
 
 /* Rates in [0, 1), and 32-bit element indices when one is drawn. */
 static inline bool rate_ok(float rate, int64_t row_elements)

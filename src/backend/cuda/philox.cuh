@@ -3,7 +3,7 @@
 #ifndef VT_BACKEND_CUDA_PHILOX_CUH
 #define VT_BACKEND_CUDA_PHILOX_CUH
 
-#include "backend/cuda/types.cuh"
+#include "backend/cuda/op.cuh"
 
 /* What a random op's kernel gets: one purpose's draws. rate 0: nothing is drawn. */
 struct dropout_args {
@@ -13,6 +13,13 @@ struct dropout_args {
     float rate;
     float kept; /* 1 / (1 - rate) */
 };
+
+static inline dropout_args dropout_of(const struct op_random *random, uint32_t purpose, float rate)
+{
+    if (rate == 0)
+        return dropout_args{};
+    return dropout_args{random->seed, random->position, purpose, rate, (float)(1 / (1 - (double)rate))};
+}
 
 /* Draws 4 block .. 4 block + 3 (draw4). */
 __device__ inline void philox_draw4(uint64_t seed, uint32_t purpose, uint64_t position, uint32_t block, uint32_t out[4])

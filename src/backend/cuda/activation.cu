@@ -1,0 +1,119 @@
+/* GELU (erf and tanh forms) and tanh as passes of their own, for where the products' epilogues do not do them.
+ * A thread takes 8 elements, 1 where 8 does not divide the width. Forward moves pre and y; backward pre, and dx twice. Bound by
+ * memory; erf and tanh are close behind. */
+#include "backend/cuda/op.cuh"
+
+enum { THREADS = 256 };
+
+constexpr float ROOT_HALF = 0.70710678118654752f, ROOT_2_OVER_PI = 0.79788456080286536f, CUBIC = 0.044715f;
+constexpr float ROOT_1_OVER_2PI = 0.39894228040143268f;
+
+template <enum activation ACT> __device__ inline float value_of(float x)
+{
+    if (ACT == ACT_GELU_ERF) /* x Phi(x) */
+        return 0.5f * x * (1.0f + erff(x * ROOT_HALF));
+    if (ACT == ACT_GELU_TANH)
+        return 0.5f * x * (1.0f + tanhf(ROOT_2_OVER_PI * (x + CUBIC * x * x * x)));
+    return tanhf(x);
+}
+
+template <enum activation ACT> __device__ inline float slope_of(float x)
+{
+    if (ACT == ACT_GELU_ERF) /* Phi(x) + x phi(x) */
+        return 0.5f * (1.0f + erff(x * ROOT_HALF)) + x * ROOT_1_OVER_2PI * expf(-0.5f * x * x);
+    if (ACT == ACT_GELU_TANH) {
+        float t = tanhf(ROOT_2_OVER_PI * (x + CUBIC * x * x * x));
+        return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * ROOT_2_OVER_PI * (1.0f + 3.0f * CUBIC * x * x);
+    }
+    float t = tanhf(x);
+    return 1.0f - t * t;
+}
+
+template <enum activation ACT, int N, typename From, typename To>
+__global__ void __launch_bounds__(THREADS) activation_kernel(const From *pre, To *y, int64_t vectors)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= vectors)
+        return;
+    float value[N];
+    load_n<N>(pre + i * N, value);
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        value[j] = value_of<ACT>(value[j]);
+    store_n<N>(y + i * N, value);
+}
+
+template <enum activation ACT, int N, typename T>
+__global__ void __launch_bounds__(THREADS)
+    activation_backward_kernel(const T *pre, T *dx, int64_t rows, uint32_t row_vectors, int64_t stride)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= rows * row_vectors)
+        return;
+    T *at = dx + i / row_vectors * stride + i % row_vectors * N;
+    float x[N], gradient[N];
+    load_n<N>(pre + i * N, x);
+    load_n<N>(at, gradient);
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        gradient[j] *= slope_of<ACT>(x[j]);
+    store_n<N>(at, gradient);
+}
+
+template <enum activation ACT> struct activation_is {
+    static constexpr enum activation value = ACT;
+};
+
+template <typename Body> static void with_activation(enum activation act, const Body &body)
+{
+    VT_CHECK(act == ACT_GELU_ERF || act == ACT_GELU_TANH || act == ACT_TANH);
+    if (act == ACT_GELU_ERF)
+        body(activation_is<ACT_GELU_ERF>());
+    else if (act == ACT_GELU_TANH)
+        body(activation_is<ACT_GELU_TANH>());
+    else
+        body(activation_is<ACT_TANH>());
+}
+
+static dim3 grid_of(int64_t vectors)
+{
+    int64_t blocks = divide_up(vectors, THREADS);
+    VT_CHECK(blocks <= INT32_MAX);
+    return dim3((unsigned)blocks);
+}
+
+void cuda_activation_forward(struct backend *be, enum activation act, const void *pre, enum dtype dtype, void *y,
+                             enum dtype dtype_out, int64_t rows, int64_t columns)
+{
+    int64_t count = rows * columns;
+    bool vectors = count % VECTOR == 0 && ((uintptr_t)pre | (uintptr_t)y) % 16 == 0;
+    with_activation(act, [&](auto kind) {
+        with_type(dtype, [&](auto from) {
+            with_type(dtype_out, [&](auto to) {
+                constexpr enum activation ACT = decltype(kind)::value;
+                using From = decltype(from);
+                using To = decltype(to);
+                int64_t items = vectors ? count / VECTOR : count;
+                launch(be, "activation_forward",
+                       vectors ? activation_kernel<ACT, VECTOR, From, To> : activation_kernel<ACT, 1, From, To>, grid_of(items),
+                       dim3(THREADS), 0, pre, y, items);
+            });
+        });
+    });
+}
+
+void cuda_activation_backward(struct backend *be, enum activation act, const void *pre, void *dx, enum dtype dtype, int64_t rows,
+                              int64_t columns, int64_t stride)
+{
+    bool vectors = columns % VECTOR == 0 && stride % VECTOR == 0 && ((uintptr_t)pre | (uintptr_t)dx) % 16 == 0;
+    with_activation(act, [&](auto kind) {
+        with_type(dtype, [&](auto zero) {
+            constexpr enum activation ACT = decltype(kind)::value;
+            using T = decltype(zero);
+            int64_t row_vectors = vectors ? columns / VECTOR : columns;
+            launch(be, "activation_backward",
+                   vectors ? activation_backward_kernel<ACT, VECTOR, T> : activation_backward_kernel<ACT, 1, T>,
+                   grid_of(rows * row_vectors), dim3(THREADS), 0, pre, dx, rows, row_vectors, stride);
+        });
+    });
+}

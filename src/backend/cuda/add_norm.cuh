@@ -1,0 +1,79 @@
+/* What add_norm's forward and backward share: the plan, and the factors of the branch (drop path, LayerScale, dropout). */
+#ifndef VT_BACKEND_CUDA_ADD_NORM_CUH
+#define VT_BACKEND_CUDA_ADD_NORM_CUH
+
+#include "backend/cuda/columns.cuh"
+#include "backend/cuda/op.cuh"
+#include "backend/cuda/philox.cuh"
+
+enum { ADD_NORM_MAX_WIDTH = 12288 }; /* a block's shared memory holds a row's sums */
+
+struct add_norm_plan {
+    struct op_plan plan;
+    struct add_norm_desc desc;
+    int backward_blocks;
+};
+
+int add_norm_backward_blocks(struct backend *be, const struct add_norm_desc *desc);
+void cuda_add_norm_backward(struct op_plan *plan, const struct add_norm_backward_args *args, const struct op_random *random);
+
+struct norm_shape {
+    int64_t rows;
+    int tokens, width;
+    float eps;
+    dropout_args dropout, path;
+};
+
+static inline norm_shape shape_of(const struct add_norm_plan *plan, const struct op_random *random)
+{
+    const struct add_norm_desc *d = &plan->desc;
+    return norm_shape{d->batch * d->tokens, (int)d->tokens, (int)d->width, d->eps,
+                      dropout_of(random, d->dropout_purpose, d->dropout), dropout_of(random, d->drop_path_purpose, d->drop_path)};
+}
+
+/* What the branch of one row is multiplied by. */
+struct branch_row {
+    float path;        /* s[b] */
+    uint64_t position; /* of the image; only with dropout */
+    uint32_t element;  /* of the row's first column within the image; only with dropout */
+};
+
+__device__ inline branch_row branch_of(const norm_shape &s, int64_t row)
+{
+    branch_row branch = {1.0f, 0, 0};
+    if (s.path.rate == 0 && s.dropout.rate == 0)
+        return branch;
+    uint32_t image = (uint32_t)row / (uint32_t)s.tokens, token = (uint32_t)row % (uint32_t)s.tokens;
+    if (s.path.rate > 0)
+        branch.path = draw_keep_one(s.path, s.path.position[image]);
+    if (s.dropout.rate > 0) {
+        branch.position = s.dropout.position[image];
+        branch.element = token * (uint32_t)s.width;
+    }
+    return branch;
+}
+
+/* s[b] * ls * dropout of columns c .. c + N - 1; ls may be NULL. */
+template <int N>
+__device__ inline void branch_factors(const norm_shape &s, const branch_row &branch, const float *ls, int c, float *factor)
+{
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        factor[i] = branch.path;
+    if (s.dropout.rate > 0) {
+        float keep[N];
+        draw_keep<N>(s.dropout, branch.position, branch.element + (uint32_t)c, keep);
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            factor[i] *= keep[i];
+    }
+    if (ls) {
+        float scale[N];
+        load_n<N>(ls + c, scale);
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            factor[i] *= scale[i];
+    }
+}
+
+#endif

@@ -1,0 +1,108 @@
+/* Column sums of a matrix: bias gradients where no product or norm makes them, and the second stage of all of them.
+ *
+ * Stage 1: a block takes a tile of columns and a run of rows; 8 warps go down the rows side by side, a lane holds its columns'
+ * sums. Reads the matrix once, in 128-bit loads: bound by memory.
+ * Stage 2: a block takes 32 columns, its 32 warps go down the partial sums. Small. */
+#include "backend/cuda/columns.cuh"
+
+enum { LANES = 32, TALL = 8, TALL_PARTIALS = 32, MIN_ROWS = 64, BLOCKS_PER_SM = 8 };
+
+__global__ void sum_partials_kernel(const float *partial, int64_t count, int64_t width, column_sums sums, bool accumulate)
+{
+    SHARED_ARRAY(float, tile, TALL_PARTIALS *LANES);
+    float *to = sums.to[blockIdx.y];
+    if (!to)
+        return;
+    int64_t column = (int64_t)blockIdx.x * LANES + threadIdx.x;
+    const float *from = partial + (int64_t)blockIdx.y * count * width;
+    float sum = 0;
+    if (column < width)
+        for (int64_t i = threadIdx.y; i < count; i += TALL_PARTIALS)
+            sum += from[i * width + column];
+    tile[threadIdx.y * LANES + threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y != 0 || column >= width)
+        return;
+    for (int y = 1; y < TALL_PARTIALS; y++)
+        sum += tile[y * LANES + (int)threadIdx.x];
+    to[column] = accumulate ? to[column] + sum : sum;
+}
+
+void sum_partials(struct backend *be, const float *partial, int64_t count, int64_t width, const struct column_sums &sums,
+                  bool accumulate)
+{
+    unsigned outputs = MAX_COLUMN_SUMS;
+    while (outputs > 1 && !sums.to[outputs - 1])
+        outputs--;
+    dim3 grid((unsigned)divide_up(width, LANES), outputs);
+    launch(be, "sum_partials", sum_partials_kernel, grid, dim3(LANES, TALL_PARTIALS), 0, partial, count, width, sums, accumulate);
+}
+
+/* partial[blockIdx.y][columns] = sums over this block's rows. */
+template <int N, typename T>
+__global__ void column_sums_kernel(const T *x, int64_t rows, int64_t columns, int64_t rows_per_block, float *partial)
+{
+    SHARED_ARRAY(float, tile, TALL *LANES *N);
+    int64_t column = ((int64_t)blockIdx.x * LANES + threadIdx.x) * N;
+    int64_t end = min((int64_t)(blockIdx.y + 1) * rows_per_block, rows);
+    float sum[N] = {};
+    if (column < columns)
+#pragma unroll 4
+        for (int64_t row = (int64_t)blockIdx.y * rows_per_block + threadIdx.y; row < end; row += TALL) {
+            float value[N];
+            load_n<N>(x + row * columns + column, value);
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                sum[i] += value[i];
+        }
+    int at = (int)(threadIdx.y * LANES + threadIdx.x);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        tile[i * TALL * LANES + at] = sum[i];
+    __syncthreads();
+    if (threadIdx.y != 0 || column >= columns)
+        return;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        for (int y = 1; y < TALL; y++)
+            sum[i] += tile[i * TALL * LANES + y * LANES + (int)threadIdx.x];
+        partial[(int64_t)blockIdx.y * columns + column + i] = sum[i];
+    }
+}
+
+struct column_plan {
+    int tiles;
+    int64_t chunks, rows_per_block;
+};
+
+static struct column_plan plan_columns(const struct backend *be, int64_t rows, int64_t columns)
+{
+    struct column_plan plan;
+    int per_lane = columns % VECTOR == 0 ? VECTOR : 1;
+    plan.tiles = (int)divide_up(columns, LANES * per_lane);
+    int64_t wanted = divide_up((int64_t)cuda_sm_count(be) * BLOCKS_PER_SM, plan.tiles);
+    int64_t chunks = least(wanted, divide_up(rows, MIN_ROWS));
+    plan.rows_per_block = divide_up(rows, chunks);
+    plan.chunks = divide_up(rows, plan.rows_per_block);
+    VT_CHECK(plan.chunks <= 65535);
+    return plan;
+}
+
+size_t cuda_column_sums_bytes(const struct backend *be, int64_t rows, int64_t columns)
+{
+    return (size_t)(plan_columns(be, rows, columns).chunks * columns) * sizeof(float);
+}
+
+void cuda_column_sums(struct backend *be, const void *x, enum dtype dtype, int64_t rows, int64_t columns, float *sums,
+                      bool accumulate, void *workspace)
+{
+    struct column_plan plan = plan_columns(be, rows, columns);
+    dim3 grid((unsigned)plan.tiles, (unsigned)plan.chunks), block(LANES, TALL);
+    with_type(dtype, [&](auto zero) {
+        using T = decltype(zero);
+        auto kernel = columns % VECTOR == 0 ? column_sums_kernel<VECTOR, T> : column_sums_kernel<1, T>;
+        launch(be, "column_sums", kernel, grid, block, 0, x, rows, columns, plan.rows_per_block, workspace);
+    });
+    struct column_sums to = {{sums, NULL, NULL, NULL}};
+    sum_partials(be, (const float *)workspace, plan.chunks, columns, to, accumulate);
+}
