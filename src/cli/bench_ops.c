@@ -1,10 +1,10 @@
 /* Times of single ops on the model's own shapes, through the op table, on random data. */
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "cli/bench.h"
+#include "train/device.h"
 #include "train/gemm_rate.h"
 #include "train/resolve.h"
 
@@ -102,17 +102,17 @@ static vt_status write_json(const char *device, enum dtype dtype, int rows, doub
 vt_status bench_ops(const struct bench_desc *desc, struct comm *comm)
 {
     vt_status status;
-    struct backend *be = NULL;
+    struct device device = {0};
     struct resolved data;
     double rate;
-    long share = sysconf(_SC_NPROCESSORS_ONLN) / comm->local_size;
-    const struct backend_desc backend = {.threads = desc->config.compute.threads ? desc->config.compute.threads : (int)share};
-    VT_TRY(resolve_run(&desc->config, &data));
-    VT_TRY_OUT(desc->config.compute.device == CONFIG_DEVICE_REF ? backend_ref_open(&backend, &be) : backend_cpu_open(&backend, &be));
+    const struct device_desc wanted = {.wanted = desc->config.compute.device, .threads = desc->config.compute.threads};
+    VT_TRY(comm_agree(comm, resolve_run(&desc->config, &data)));
+    VT_TRY_OUT(device_open(&wanted, comm, &device));
+    struct backend *be = device.be;
     bool bf16 = desc->config.compute.dtype == CONFIG_DTYPE_BF16 ||
                 (desc->config.compute.dtype == CONFIG_DTYPE_AUTO && be->bf16_native);
     enum dtype dtype = bf16 ? DTYPE_BF16 : DTYPE_F32;
-    int rows = desc->config.compute.micro_batch ? desc->config.compute.micro_batch : 8;
+    int rows = desc->config.compute.micro_batch ? desc->config.compute.micro_batch : be->memory_bytes ? 64 : 8;
     if (desc->json)
         results = json_new_array();
     else
@@ -125,8 +125,7 @@ vt_status bench_ops(const struct bench_desc *desc, struct comm *comm)
         status = write_json(be->device_name, dtype, rows, rate);
 out:
     json_free(&results);
-    if (be)
-        be->close(be);
+    device_close(&device);
     resolved_close(&data);
     return status;
 }

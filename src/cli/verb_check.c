@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "train/device.h"
 #include "train/trainer.h"
 #include "train/version.h"
 
@@ -26,20 +27,18 @@ static vt_status print_ranks(struct comm *comm, const char *mine)
     return status;
 }
 
-static vt_status check_device(struct comm *comm)
+static vt_status check_device(enum config_device wanted, struct comm *comm)
 {
-    struct backend *be = NULL;
-    char line[REPORT_BYTES], memory[32];
-    long cores = sysconf(_SC_NPROCESSORS_ONLN), share = cores / comm->local_size;
-    const struct backend_desc desc = {.threads = share < 1 ? 1 : (int)share};
-    vt_status status = backend_cpu_open(&desc, &be);
-    if (status == VT_OK) {
-        text_format_bytes((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE), memory, sizeof memory);
-        snprintf(line, sizeof line, "%s: %s, %ld cores, %s; compute.dtype auto = %s", comm->host, be->device_name, cores, memory,
-                 be->bf16_native ? "bf16" : "fp32");
-        be->close(be);
-    }
-    VT_TRY(comm_agree(comm, status));
+    struct device device;
+    char line[REPORT_BYTES], memory[32], gpu[256];
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const struct device_desc desc = {.wanted = wanted};
+    device_describe(gpu, sizeof gpu);
+    VT_TRY(device_open(&desc, comm, &device));
+    text_format_bytes((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE), memory, sizeof memory);
+    snprintf(line, sizeof line, "%.60s: %s, %ld cores, %s; compute.dtype auto = %s; GPU %.200s", comm->host, device.be->device_name, cores,
+             memory, device.be->bf16_native ? "bf16" : "fp32", gpu);
+    device_close(&device);
     return print_ranks(comm, line);
 }
 
@@ -117,12 +116,10 @@ vt_status verb_check(int argc, char **argv)
     VT_TRY(job_open(COMM_AUTO, status, &comm));
     if (comm->rank == 0)
         printf("%s\n", version_line());
-    status = check_device(comm);
+    status = check_device(count ? config.compute.device : CONFIG_DEVICE_AUTO, comm);
     if (status == VT_OK)
         status = check_network(comm);
     if (status == VT_OK && count)
         status = check_run(&config, comm, &together);
-    if (status == VT_OK && comm->rank == 0)
-        printf("GPU        none in this build: training runs on the CPU\n");
     return job_finish(&comm, status, together);
 }

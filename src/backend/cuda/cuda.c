@@ -183,7 +183,7 @@ static vt_status read_properties(struct cuda_backend *cuda)
     cuda->sm = p.major * 10 + p.minor;
     cuda->multiprocessors = p.multiProcessorCount;
     cuda->l2_bytes = (size_t)p.l2CacheSize;
-    cuda->memory_bytes = p.totalGlobalMem;
+    cuda->base.memory_bytes = p.totalGlobalMem;
     cuda->shared_bytes = p.sharedMemPerBlockOptin;
     cuda->gemm_workspace_limit = (size_t)(cuda->sm >= 90 ? 64 : 32) * MIB;
     snprintf(cuda->base.device_name, sizeof cuda->base.device_name, "%.80s (sm_%d, %.0f GiB)", p.name, cuda->sm,
@@ -210,6 +210,7 @@ static void close_backend(struct backend *be)
         return;
     struct cuda_backend *cuda = (struct cuda_backend *)be;
     cuda_bind(cuda);
+    cuda_attention_close(cuda);
     if (cuda->lt)
         (void)cublasLtDestroy(cuda->lt);
     cuda_memory_close(cuda);

@@ -25,13 +25,14 @@ struct cuda_backend {
     int device;
     int sm;              /* compute capability: 90 = sm_90 */
     int multiprocessors;
-    size_t l2_bytes, memory_bytes;
+    size_t l2_bytes;
     size_t shared_bytes; /* per block, opted in */
     struct CUstream_st *streams[STREAM_COUNT];
     void *workspace;     /* of the compute stream; 256-byte aligned */
     size_t workspace_reserved;
     size_t gemm_workspace_limit; /* what a cuBLASLt algorithm may ask for */
     struct cublasLtContext *lt;
+    void *cudnn;         /* attention's handle, made when first asked for */
     struct tuning *tuning;
     struct cuda_block *blocks;
     bool tune;           /* time candidates where the tuning table has no entry; else take the first */
@@ -76,6 +77,7 @@ void cuda_memory_install(struct backend *be);
 void cuda_memory_close(struct cuda_backend *cuda);
 void cuda_linear_install(struct backend *be);
 void cuda_attention_install(struct backend *be);
+void cuda_attention_close(struct cuda_backend *cuda);
 
 /* plugin.c's parts. */
 VT_MUST_CHECK vt_status backend_cuda_open(const struct backend_desc *desc, struct backend **out);

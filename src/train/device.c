@@ -1,0 +1,160 @@
+#include "train/device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/plugin.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "train/plugin_load.h"
+
+enum { TUNING_FILE_MAX = 16 << 20 };
+
+/* Whether this rank can have a GPU, and which. Cheap where there is no driver: the plugin (with cuBLASLt behind it) is not
+ * loaded then, unless it was named or asked for. */
+static vt_status probe(const struct comm *comm, bool thorough, const struct plugin **plugin, int *index)
+{
+    int count;
+    const char *named = getenv("VITRAIL_PLUGIN");
+    if (!thorough && !(named && *named) && !plugin_driver_present())
+        return VT_FAIL(VT_E_UNSUPPORTED, "no NVIDIA driver on this machine");
+    VT_TRY(plugin_load(plugin));
+    VT_TRY((*plugin)->device_count(&count));
+    /* One visible GPU: the launcher gave each rank its own (or a test lets them share it). */
+    *index = count == 1 ? 0 : comm->local_rank;
+    if (*index >= count)
+        return VT_FAIL(VT_E_USAGE, "host %s has %d GPUs for %d ranks: start one rank per GPU", comm->host, count, comm->local_size);
+    return VT_OK;
+}
+
+/* Collective. VT_OK with *use = false: the CPU, for a reason in device->reason. */
+static vt_status agree_on_gpu(const struct device_desc *desc, struct comm *comm, struct device *device, bool *use, int *index)
+{
+    bool wanted = desc->wanted == CONFIG_DEVICE_CUDA;
+    vt_status status = probe(comm, wanted, &device->plugin, index);
+    bool found = status == VT_OK;
+    int32_t with_gpu = found;
+    if (!found)
+        snprintf(device->reason, sizeof device->reason, "%s", status_message());
+    VT_TRY(comm->all_reduce(comm, &with_gpu, 1, DTYPE_I32, REDUCE_SUM));
+    *use = with_gpu == comm->size;
+    if (!found && wanted)
+        status = VT_FAIL(status, "compute.device=cuda: %s", device->reason);
+    else if (!found && with_gpu > 0)
+        status = VT_FAIL(status, "%d of %d ranks have a GPU, this one has not: %s; compute.device=cpu would use none", (int)with_gpu,
+                         comm->size, device->reason);
+    else
+        status = VT_OK;
+    VT_TRY(comm_agree(comm, status));
+    if (*use)
+        device->reason[0] = '\0';
+    else
+        device->plugin = NULL;
+    return VT_OK;
+}
+
+static vt_status open_backend(const struct device_desc *desc, const struct comm *comm, int index, struct device *device)
+{
+    long share = sysconf(_SC_NPROCESSORS_ONLN) / comm->local_size;
+    struct backend_desc backend = {.threads = desc->threads ? desc->threads : share > 1 ? (int)share : 1, .device_index = index};
+    if (device->plugin)
+        return device->plugin->backend_open(&backend, &device->be);
+    return desc->wanted == CONFIG_DEVICE_REF ? backend_ref_open(&backend, &device->be) : backend_cpu_open(&backend, &device->be);
+}
+
+vt_status device_open(const struct device_desc *desc, struct comm *comm, struct device *out)
+{
+    *out = (struct device){0};
+    bool use = false;
+    int index = 0;
+    if (desc->wanted == CONFIG_DEVICE_AUTO || desc->wanted == CONFIG_DEVICE_CUDA)
+        VT_TRY(agree_on_gpu(desc, comm, out, &use, &index));
+    vt_status status = comm_agree(comm, open_backend(desc, comm, index, out));
+    if (status != VT_OK)
+        device_close(out);
+    return status;
+}
+
+void device_close(struct device *device)
+{
+    if (device->be)
+        device->be->close(device->be);
+    *device = (struct device){0};
+}
+
+void device_describe(char *text, int bytes)
+{
+    const struct plugin *plugin;
+    int count;
+    vt_status status = plugin_load(&plugin);
+    if (status == VT_OK)
+        status = plugin->device_count(&count);
+    if (status == VT_OK)
+        snprintf(text, (size_t)bytes, "%d visible; %s", count, plugin->versions);
+    else
+        snprintf(text, (size_t)bytes, "none: %.200s", status_message());
+}
+
+/* ---- tuning ---- */
+
+/* Collective: rank 0's text for all; *text is malloc'ed on every rank. `status` is rank 0's so far. */
+static vt_status spread(struct comm *comm, vt_status status, char **text)
+{
+    VT_TRY(comm_agree(comm, status));
+    int64_t bytes = comm->rank == 0 && *text ? (int64_t)strlen(*text) + 1 : 0;
+    VT_TRY(comm->broadcast(comm, &bytes, sizeof bytes, 0));
+    if (bytes == 0)
+        return VT_OK;
+    if (comm->rank != 0)
+        *text = malloc((size_t)bytes);
+    VT_TRY(comm_agree(comm, *text ? VT_OK : VT_FAIL(VT_E_MEMORY, "no memory for a tuning table of %lld bytes", (long long)bytes)));
+    return comm->broadcast(comm, *text, bytes, 0);
+}
+
+static vt_status spread_and_import(struct device *device, struct comm *comm, vt_status status, char *text)
+{
+    status = spread(comm, status, &text);
+    if (status == VT_OK)
+        status = comm_agree(comm, text ? device->plugin->tuning_import(device->be, text) : VT_OK);
+    free(text);
+    return status;
+}
+
+vt_status device_tuning_load(struct device *device, struct comm *comm, const char *path)
+{
+    char *text = NULL;
+    size_t size;
+    vt_status status = VT_OK;
+    if (!device->plugin)
+        return VT_OK;
+    if (comm->rank == 0 && file_exists(path))
+        status = file_read(path, TUNING_FILE_MAX, &text, &size);
+    status = spread_and_import(device, comm, status, text);
+    return status == VT_OK ? VT_OK : status_prefix(status, "%s", path);
+}
+
+vt_status device_tuning_share(struct device *device, struct comm *comm)
+{
+    char *text = NULL;
+    if (!device->plugin || comm->size == 1)
+        return VT_OK;
+    vt_status status = comm->rank == 0 ? device->plugin->tuning_export(device->be, &text) : VT_OK;
+    return spread_and_import(device, comm, status, text);
+}
+
+vt_status device_tuning_save(const struct device *device, struct comm *comm, const char *path)
+{
+    char *text = NULL;
+    vt_status status = VT_OK;
+    if (!device->plugin)
+        return VT_OK;
+    if (comm->rank == 0) {
+        status = device->plugin->tuning_export(device->be, &text);
+        if (status == VT_OK)
+            status = file_write_atomic(path, text, strlen(text));
+        free(text);
+    }
+    return comm_agree(comm, status);
+}

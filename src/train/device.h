@@ -1,0 +1,39 @@
+/* Which device a job computes on, chosen by all ranks together, and the plugin that brings GPUs. */
+#ifndef VT_TRAIN_DEVICE_H
+#define VT_TRAIN_DEVICE_H
+
+#include <stdbool.h>
+
+#include "backend/backend.h"
+#include "base/status.h"
+#include "comm/comm.h"
+#include "config/run_config.h"
+
+struct plugin;
+
+struct device_desc {
+    enum config_device wanted; /* AUTO: GPUs where every rank has one, else the CPU */
+    int threads;               /* CPU threads of this rank; 0 = its share of the host's cores */
+};
+
+struct device {
+    struct backend *be;
+    const struct plugin *plugin; /* NULL: not a GPU */
+    char reason[256];            /* why AUTO took no GPU; "" otherwise */
+};
+
+/* Collective; all ranks agree on success. Errors, each naming a rank: CUDA is wanted and there is no plugin, driver or GPU;
+ * some ranks have a GPU and others none (AUTO); a host has more ranks than GPUs. */
+VT_MUST_CHECK vt_status device_open(const struct device_desc *desc, struct comm *comm, struct device *out);
+void device_close(struct device *device);
+
+/* Per rank: one line on what there is for GPU work, for the preflight: versions and GPUs, or why there is none. */
+void device_describe(char *text, int bytes);
+
+/* The table of choices made by timing; nothing to do without a plugin. All collective. Load: rank 0 reads `path`, if it is
+ * there, for all. Share: rank 0's table goes to the others, so that all run the same algorithms. Save: rank 0 writes. */
+VT_MUST_CHECK vt_status device_tuning_load(struct device *device, struct comm *comm, const char *path);
+VT_MUST_CHECK vt_status device_tuning_share(struct device *device, struct comm *comm);
+VT_MUST_CHECK vt_status device_tuning_save(const struct device *device, struct comm *comm, const char *path);
+
+#endif
