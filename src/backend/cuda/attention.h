@@ -1,0 +1,33 @@
+/* Between attention.c, which chooses, and the ways to compute attention (ops.h has the contract). C and C++. */
+#ifndef VT_BACKEND_CUDA_ATTENTION_H
+#define VT_BACKEND_CUDA_ATTENTION_H
+
+#include "backend/backend.h"
+
+/* The pointers of one enqueue. */
+struct attention_call {
+    const void *q, *k, *v;
+    void *o;    /* written by forward, read by backward */
+    float *lse; /* likewise */
+    const void *d_o;
+    void *dq, *dk, *dv;
+    const struct op_random *random;
+};
+
+/* ---- attention_plain.cu: any shape, fp32 and bf16, dropout ---- */
+size_t attention_plain_workspace(const struct backend *be, const struct attention_desc *desc, bool backward);
+void attention_plain_forward(struct backend *be, const struct attention_desc *desc, const struct attention_call *call,
+                             void *workspace);
+void attention_plain_backward(struct backend *be, const struct attention_desc *desc, const struct attention_call *call,
+                              void *workspace);
+
+/* ---- attention_head_*.cu: bf16, short rows, whole heads in shared memory; no workspace ---- */
+/* Shared memory per block for this shape, 0 where the kernel does not do it. `limit`: what the device gives a block. */
+size_t attention_head_forward_shared(const struct attention_desc *desc, size_t limit);
+size_t attention_head_backward_shared(const struct attention_desc *desc, size_t limit);
+void attention_head_forward(struct backend *be, const struct attention_desc *desc, const struct attention_call *call);
+/* `limit` as above: it decides whether ds is kept or computed twice. */
+void attention_head_backward(struct backend *be, const struct attention_desc *desc, const struct attention_call *call,
+                             size_t limit);
+
+#endif

@@ -1,0 +1,194 @@
+#include "backend/cuda/attention_cudnn.h"
+
+#include <cudnn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cuda/attention_cudnn_graph.h"
+#include "base/check.h"
+
+enum { CONFIGS_MAX = 16, SCRATCH_ALIGN = 256 };
+
+struct attention_cudnn {
+    struct attention_graph plain;
+    struct cudnn_graph graph;
+    cudnn_descriptor properties, heuristic, config[CONFIGS_MAX], plan, pack;
+    int configs;
+    void *handle; /* borrowed from the target; NULL: compiled without a device */
+    size_t row_sum_bytes, plan_bytes;
+    float scale, one; /* host scalars, read at each enqueue */
+};
+
+vt_status attention_cudnn_graph(const struct attention_desc *desc, enum attention_form form, struct attention_graph *graph)
+{
+    const char *reason;
+    if (!attention_graph_supports(desc, &reason))
+        return VT_FAIL(VT_E_UNSUPPORTED, "attention by cuDNN: %s", reason);
+    if (form == ATTENTION_UNIFIED)
+        attention_graph_unified(desc, graph);
+    else if (form == ATTENTION_FORWARD)
+        attention_graph_forward(desc, graph);
+    else
+        attention_graph_backward(desc, graph);
+    return VT_OK;
+}
+
+static vt_status open_properties(struct attention_cudnn *c, const char *json)
+{
+    VT_TRY(cudnn_new(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &c->properties));
+    VT_TRY(cudnn_set(c->properties, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)strlen(json), json));
+    return cudnn_finalize(c->properties, "device properties");
+}
+
+/* Engine configurations in the order the heuristic likes them. */
+static vt_status open_configs(struct attention_cudnn *c)
+{
+    const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
+    int64_t found = 0;
+    VT_TRY(cudnn_new(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &c->heuristic));
+    VT_TRY(cudnn_set(c->heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &c->graph.graph));
+    VT_TRY(cudnn_set(c->heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode));
+    if (c->properties)
+        VT_TRY(cudnn_set(c->heuristic, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &c->properties));
+    VT_TRY(cudnn_finalize(c->heuristic, "heuristic"));
+    for (int i = 0; i < CONFIGS_MAX; i++)
+        VT_TRY(cudnn_new(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &c->config[i]));
+    VT_TRY(cudnn_get(c->heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, CONFIGS_MAX, &found,
+                     c->config));
+    c->configs = found > CONFIGS_MAX ? CONFIGS_MAX : (int)found;
+    return VT_OK;
+}
+
+static vt_status open_graph(const struct cudnn_target *target, const struct attention_desc *desc, enum attention_form form,
+                            struct attention_cudnn *c)
+{
+    VT_TRY(cudnn_load());
+    VT_TRY(attention_cudnn_graph(desc, form, &c->plain));
+    VT_TRY(cudnn_graph_open(&c->plain, target->handle, &c->graph));
+    if (target->device_json)
+        VT_TRY(open_properties(c, target->device_json));
+    VT_TRY(open_configs(c));
+    c->handle = target->handle;
+    c->scale = desc->scale;
+    c->one = 1.0f;
+    return VT_OK;
+}
+
+static vt_status open_plan(struct attention_cudnn *c, int choice)
+{
+    int64_t bytes = 0;
+    if (choice >= c->configs)
+        return VT_FAIL(VT_E_UNSUPPORTED, "cuDNN offers %d ways for this attention, not a way %d", c->configs, choice);
+    VT_TRY(cudnn_new(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &c->plan));
+    VT_TRY(cudnn_set(c->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &c->config[choice]));
+    if (c->properties)
+        VT_TRY(cudnn_set(c->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &c->properties));
+    else
+        VT_TRY(cudnn_set(c->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &c->handle));
+    VT_TRY(cudnn_finalize(c->plan, "execution plan"));
+    VT_TRY(cudnn_get(c->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, NULL, &bytes));
+    c->plan_bytes = (size_t)bytes;
+    return cudnn_new(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &c->pack);
+}
+
+static size_t row_sum_bytes(const struct attention_desc *desc)
+{
+    size_t bytes = (size_t)(desc->batch * desc->heads * desc->queries) * sizeof(float);
+    return (bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
+}
+
+static vt_status new_object(struct attention_cudnn **out)
+{
+    *out = calloc(1, sizeof **out);
+    return *out ? VT_OK : VT_FAIL(VT_E_MEMORY, "cuda: no memory for an attention plan");
+}
+
+vt_status attention_cudnn_open(const struct cudnn_target *target, const struct attention_desc *desc, enum attention_form form,
+                               int choice, struct attention_cudnn **out)
+{
+    struct attention_cudnn *c;
+    VT_TRY(new_object(&c));
+    vt_status status = open_graph(target, desc, form, c);
+    if (status == VT_OK)
+        status = open_plan(c, choice);
+    if (status != VT_OK) {
+        attention_cudnn_close(&c);
+        return status;
+    }
+    c->row_sum_bytes = form == ATTENTION_BACKWARD ? row_sum_bytes(desc) : 0;
+    *out = c;
+    return VT_OK;
+}
+
+vt_status attention_cudnn_count(const struct cudnn_target *target, const struct attention_desc *desc,
+                                enum attention_form form, int *count)
+{
+    struct attention_cudnn *c;
+    VT_TRY(new_object(&c));
+    vt_status status = open_graph(target, desc, form, c);
+    if (status == VT_OK)
+        *count = c->configs;
+    attention_cudnn_close(&c);
+    return status;
+}
+
+void attention_cudnn_close(struct attention_cudnn **cudnn)
+{
+    struct attention_cudnn *c = *cudnn;
+    if (!c)
+        return;
+    cudnn_free(&c->pack);
+    cudnn_free(&c->plan);
+    for (int i = 0; i < CONFIGS_MAX; i++)
+        cudnn_free(&c->config[i]);
+    cudnn_free(&c->heuristic);
+    cudnn_free(&c->properties);
+    cudnn_graph_close(&c->graph);
+    free(c);
+    *cudnn = NULL;
+}
+
+size_t attention_cudnn_workspace(const struct attention_cudnn *c) { return c->row_sum_bytes + c->plan_bytes; }
+
+/* The buffer behind a real tensor; scalars are host memory. */
+static const void *buffer_of(const struct attention_cudnn *c, int64_t id, const struct attention_call *call, void *row_sum)
+{
+    switch (id) {
+    case GRAPH_Q: return call->q;
+    case GRAPH_K: return call->k;
+    case GRAPH_V: return call->v;
+    case GRAPH_O: return call->o;
+    case GRAPH_STATS: return call->lse;
+    case GRAPH_D_O: return call->d_o;
+    case GRAPH_DQ: return call->dq;
+    case GRAPH_DK: return call->dk;
+    case GRAPH_DV: return call->dv;
+    case GRAPH_ROW_SUM: return row_sum;
+    case GRAPH_SCALE: return &c->scale;
+    case GRAPH_ONE: return &c->one;
+    default: return NULL;
+    }
+}
+
+vt_status attention_cudnn_enqueue(struct attention_cudnn *c, const struct attention_call *call, void *workspace)
+{
+    int64_t ids[GRAPH_TENSORS], count = 0;
+    const void *pointers[GRAPH_TENSORS];
+    void *plan_workspace = (char *)workspace + c->row_sum_bytes;
+    VT_CHECK(c->handle);
+    for (int i = 0; i < c->plain.tensors; i++) {
+        if (c->plain.tensor[i].is_virtual)
+            continue;
+        ids[count] = c->plain.tensor[i].id;
+        pointers[count] = buffer_of(c, ids[count], call, workspace);
+        VT_CHECK(pointers[count]);
+        count++;
+    }
+    cudnn_free(&c->pack); /* a finalised pack takes no new pointers */
+    VT_TRY(cudnn_new(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &c->pack));
+    VT_TRY(cudnn_set(c->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, ids));
+    VT_TRY(cudnn_set(c->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers));
+    VT_TRY(cudnn_set(c->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &plan_workspace));
+    VT_TRY(cudnn_finalize(c->pack, "variant pack"));
+    return cudnn_execute(c->handle, c->plan, c->pack);
+}

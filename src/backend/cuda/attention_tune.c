@@ -1,0 +1,178 @@
+/* Timing the ways of attention: every way that opens runs on its own copy of the shape, and the fastest is kept. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cuda/attention_ways.h"
+
+enum { CHOICES_MAX = 16, RUNS = 10, FILL_BYTES = 1 << 20 };
+
+struct rig {
+    struct cuda_backend *cuda;
+    const struct attention_desc *desc;
+    const struct attention_way *way;
+    struct attention_call call;
+    struct op_random random;
+    void *memory;    /* one allocation behind all pointers below */
+    void *workspace; /* of the way at hand */
+};
+
+static size_t element_bytes(const struct attention_desc *d) { return d->dtype == DTYPE_BF16 ? 2 : 4; }
+
+/* Elements from a view's first to past its last. */
+static int64_t extent(const struct attention_desc *d, const struct attention_view *view, int64_t rows)
+{
+    return (d->batch - 1) * view->batch + (d->heads - 1) * view->head + (rows - 1) * view->row + d->head_dim;
+}
+
+/* q, k and v in one buffer, as the model has them, where their strides leave room for that. */
+static bool packed(const struct attention_desc *d)
+{
+    return d->queries == d->keys && memcmp(&d->q, &d->k, sizeof d->q) == 0 && memcmp(&d->k, &d->v, sizeof d->k) == 0 &&
+           d->head_dim == d->q.head && d->q.row >= 3 * d->heads * d->head_dim;
+}
+
+struct triple { /* byte offsets of q, k, v or their gradients */
+    size_t at[3], bytes;
+};
+
+static size_t padded(int64_t elements, size_t size) { return ((size_t)elements * size + 255) / 256 * 256; }
+
+static struct triple lay_out(const struct attention_desc *d)
+{
+    size_t size = element_bytes(d), width = (size_t)(d->heads * d->head_dim) * size;
+    size_t q = padded(extent(d, &d->q, d->queries), size), k = padded(extent(d, &d->k, d->keys), size);
+    size_t v = padded(extent(d, &d->v, d->keys), size);
+    if (packed(d))
+        return (struct triple){{0, width, 2 * width}, padded(extent(d, &d->q, d->queries) + 2 * (int64_t)(width / size), size)};
+    return (struct triple){{0, q, q + k}, q + k + v};
+}
+
+/* Random values about N(0,1) in shape: products of zeros are faster than real ones. */
+static void fill(struct rig *r, char *device, size_t bytes, const void *pattern)
+{
+    struct backend *be = &r->cuda->base;
+    for (size_t at = 0; at < bytes; at += FILL_BYTES)
+        be->upload(be, STREAM_COMPUTE, device + at, pattern, bytes - at < FILL_BYTES ? bytes - at : FILL_BYTES);
+}
+
+static void *random_pattern(const struct attention_desc *d)
+{
+    char *pattern = malloc(FILL_BYTES);
+    size_t size = element_bytes(d);
+    for (size_t i = 0; pattern && i < FILL_BYTES / size; i++) {
+        uint32_t z = (uint32_t)i * 0x9E3779B9u; /* splitmix: any noise will do */
+        z = (z ^ z >> 16) * 0x85EBCA6Bu;
+        z = (z ^ z >> 13) * 0xC2B2AE35u;
+        float value = (float)(z >> 8) * 0x1p-23f - 1.0f;
+        if (size == 4)
+            memcpy(pattern + 4 * i, &value, 4);
+        else
+            memcpy(pattern + 2 * i, &(bf16_t){bf16_from_float(value)}, 2);
+    }
+    return pattern;
+}
+
+static vt_status open_rig(struct rig *r, bool backward)
+{
+    const struct attention_desc *d = r->desc;
+    struct backend *be = &r->cuda->base;
+    struct triple t = lay_out(d);
+    size_t o = padded(extent(d, &d->o, d->queries), element_bytes(d)), lse = padded(d->batch * d->heads * d->queries, 4);
+    size_t position = padded(d->batch, 8), total = t.bytes + o + lse + position + (backward ? o + t.bytes : 0);
+    void *pattern = random_pattern(d);
+    if (!pattern)
+        return VT_FAIL(VT_E_MEMORY, "cuda: no memory to time attention");
+    vt_status status = be->alloc(be, MEMORY_DEVICE, total, "timing attention", &r->memory);
+    if (status == VT_OK) {
+        char *at = r->memory;
+        r->call = (struct attention_call){.q = at + t.at[0], .k = at + t.at[1], .v = at + t.at[2], .o = at + t.bytes};
+        r->call.lse = (float *)(at + t.bytes + o);
+        r->random = (struct op_random){1, (const uint64_t *)(void *)(at + t.bytes + o + lse)};
+        r->call.random = &r->random;
+        fill(r, at, t.bytes, pattern);
+        if (backward) {
+            char *d_o = at + t.bytes + o + lse + position, *dq = d_o + o;
+            r->call.d_o = d_o;
+            r->call.dq = dq + t.at[0], r->call.dk = dq + t.at[1], r->call.dv = dq + t.at[2];
+            fill(r, d_o, o, pattern);
+        }
+        status = be->synchronise(be);
+    }
+    free(pattern);
+    return status;
+}
+
+static void close_rig(struct rig *r)
+{
+    struct backend *be = &r->cuda->base;
+    if (r->memory)
+        be->release(be, MEMORY_DEVICE, r->memory);
+}
+
+static void enqueue(void *context, int run)
+{
+    struct rig *r = context;
+    (void)run;
+    attention_way_enqueue(r->cuda, r->desc, r->way, &r->call, r->workspace);
+}
+
+/* Microseconds of one way; < 0 where it fails or its workspace does not fit. */
+static double time_way(struct rig *r, const struct attention_way *way, int runs)
+{
+    struct backend *be = &r->cuda->base;
+    double us = -1;
+    r->way = way;
+    r->workspace = NULL;
+    if (way->workspace_bytes &&
+        be->alloc(be, MEMORY_DEVICE, way->workspace_bytes, "timing attention", &r->workspace) != VT_OK)
+        return us;
+    us = cuda_time(r->cuda, enqueue, r, runs);
+    if (r->workspace)
+        be->release(be, MEMORY_DEVICE, r->workspace);
+    return us;
+}
+
+/* o and lse that belong to q, k and v, so that backward meets ordinary numbers. */
+static void run_forward(struct rig *r)
+{
+    for (int kind = 0; kind < ATTENTION_KINDS; kind++) {
+        struct attention_way way = {0};
+        if (attention_way_open(r->cuda, r->desc, false, kind, 0, &way) != VT_OK)
+            continue;
+        double us = time_way(r, &way, 1);
+        attention_way_close(&way);
+        if (us >= 0)
+            return;
+    }
+}
+
+vt_status attention_tune(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward,
+                         struct attention_way *best)
+{
+    struct rig r = {.cuda = cuda, .desc = desc};
+    double best_us = -1;
+    vt_status status = open_rig(&r, backward);
+    if (status == VT_OK && backward)
+        run_forward(&r);
+    for (int kind = 0; status == VT_OK && kind < ATTENTION_KINDS; kind++) {
+        if (kind == ATTENTION_KINDS - 1 && best_us >= 0)
+            break; /* the last resort is never the fastest */
+        for (int choice = 0; choice < CHOICES_MAX; choice++) {
+            struct attention_way way = {0};
+            if (attention_way_open(cuda, desc, backward, kind, choice, &way) != VT_OK)
+                break;
+            double us = time_way(&r, &way, RUNS);
+            if (us < 0 || (best_us >= 0 && us >= best_us)) {
+                attention_way_close(&way);
+                continue;
+            }
+            attention_way_close(best);
+            *best = way;
+            best_us = us;
+        }
+    }
+    close_rig(&r);
+    if (status == VT_OK && best_us < 0)
+        return VT_FAIL(VT_E_UNSUPPORTED, "cuda: no way of attention ran on %s", cuda->base.device_name);
+    return status;
+}

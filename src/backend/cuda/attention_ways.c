@@ -1,0 +1,149 @@
+#include "backend/cuda/attention_ways.h"
+
+#include <cuda_runtime.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cuda/attention_cudnn.h"
+
+struct attention_kind {
+    const char *name;
+    vt_status (*open)(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way);
+    void (*enqueue)(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
+                    const struct attention_call *call, void *workspace);
+};
+
+/* ---- own kernels ---- */
+
+static vt_status only_choice(const struct attention_way *way)
+{
+    return way->choice == 0 ? VT_OK : VT_FAIL(VT_E_UNSUPPORTED, "attention: %s has one way", way->kind->name);
+}
+
+static vt_status open_head(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
+{
+    VT_TRY(only_choice(way));
+    size_t shared = way->backward ? attention_head_backward_shared(desc, cuda->shared_bytes)
+                                  : attention_head_forward_shared(desc, cuda->shared_bytes);
+    return shared ? VT_OK : VT_FAIL(VT_E_UNSUPPORTED, "attention: the whole-head kernel does not take this shape");
+}
+
+static void enqueue_head(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
+                         const struct attention_call *call, void *workspace)
+{
+    (void)workspace;
+    if (way->backward)
+        attention_head_backward(&cuda->base, desc, call, cuda->shared_bytes);
+    else
+        attention_head_forward(&cuda->base, desc, call);
+}
+
+static vt_status open_plain(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
+{
+    VT_TRY(only_choice(way));
+    way->workspace_bytes = attention_plain_workspace(&cuda->base, desc, way->backward);
+    return VT_OK;
+}
+
+static void enqueue_plain(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
+                          const struct attention_call *call, void *workspace)
+{
+    (way->backward ? attention_plain_backward : attention_plain_forward)(&cuda->base, desc, call, workspace);
+}
+
+/* ---- cuDNN ---- */
+
+/* One handle per backend, made when first asked for. */
+static vt_status target_of(struct cuda_backend *cuda, struct cudnn_target *target)
+{
+    if (!cuda->cudnn)
+        VT_TRY(cudnn_open_handle(cuda_stream(cuda), &cuda->cudnn));
+    target->handle = cuda->cudnn;
+    target->device_json = NULL;
+    return VT_OK;
+}
+
+void cuda_attention_close(struct cuda_backend *cuda) { cudnn_close_handle(&cuda->cudnn); }
+
+static vt_status open_cudnn(struct cuda_backend *cuda, const struct attention_desc *desc, enum attention_form form,
+                            struct attention_way *way)
+{
+    struct cudnn_target target;
+    VT_TRY(target_of(cuda, &target));
+    VT_TRY(attention_cudnn_open(&target, desc, form, way->choice, &way->cudnn));
+    way->workspace_bytes = attention_cudnn_workspace(way->cudnn);
+    return VT_OK;
+}
+
+static vt_status open_unified(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
+{
+    if (way->backward)
+        return VT_FAIL(VT_E_UNSUPPORTED, "attention: cuDNN has no unified backward");
+    return open_cudnn(cuda, desc, ATTENTION_UNIFIED, way);
+}
+
+static vt_status open_graph(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
+{
+    return open_cudnn(cuda, desc, way->backward ? ATTENTION_BACKWARD : ATTENTION_FORWARD, way);
+}
+
+static void enqueue_cudnn(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
+                          const struct attention_call *call, void *workspace)
+{
+    (void)desc;
+    if (attention_cudnn_enqueue(way->cudnn, call, workspace) != VT_OK)
+        cuda_note(cuda, cudaErrorLaunchFailure, "attention by cuDNN");
+}
+
+/* ---- the table ---- */
+
+static const struct attention_kind KINDS[ATTENTION_KINDS] = {
+    {"head", open_head, enqueue_head},
+    {"cudnn-unified", open_unified, enqueue_cudnn},
+    {"cudnn-graph", open_graph, enqueue_cudnn},
+    {"plain", open_plain, enqueue_plain},
+};
+
+vt_status attention_way_open(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, int kind, int choice,
+                             struct attention_way *way)
+{
+    VT_CHECK(kind >= 0 && kind < ATTENTION_KINDS && choice >= 0);
+    struct attention_way made = {.kind = &KINDS[kind], .backward = backward, .choice = choice};
+    VT_TRY(made.kind->open(cuda, desc, &made));
+    *way = made;
+    return VT_OK;
+}
+
+void attention_way_close(struct attention_way *way)
+{
+    attention_cudnn_close(&way->cudnn);
+    memset(way, 0, sizeof *way);
+}
+
+void attention_way_name(const struct attention_way *way, char *text, size_t bytes)
+{
+    if (way->cudnn)
+        snprintf(text, bytes, "%s.%d", way->kind->name, way->choice);
+    else
+        snprintf(text, bytes, "%s", way->kind->name);
+}
+
+bool attention_way_parse(const char *text, int *kind, int *choice)
+{
+    for (int i = 0; i < ATTENTION_KINDS; i++) {
+        size_t length = strlen(KINDS[i].name);
+        if (strncmp(text, KINDS[i].name, length) != 0 || (text[length] != '\0' && text[length] != '.'))
+            continue;
+        *kind = i;
+        *choice = text[length] == '.' ? atoi(text + length + 1) : 0;
+        return *choice >= 0;
+    }
+    return false;
+}
+
+void attention_way_enqueue(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
+                           const struct attention_call *call, void *workspace)
+{
+    way->kind->enqueue(cuda, desc, way, call, workspace);
+}
