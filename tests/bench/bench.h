@@ -1,5 +1,6 @@
-/* Timing for benches on a machine that others share: runs of the candidates are interleaved, and of the rounds the lower
- * quartile counts. With one thread it is this thread's CPU time, which time slices given to others do not enter. */
+/* Timing for benches on a machine that others share: runs of the candidates are interleaved, and of the rounds the
+ * lower quartile counts. With one thread it is this thread's CPU time, which time slices given to others do not enter.
+ */
 #ifndef VT_BENCH_H
 #define VT_BENCH_H
 

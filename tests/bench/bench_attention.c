@@ -1,5 +1,6 @@
-/* bench_attention [threads [bf16|fp32 [images]]]: attention on packed qkv, forward and backward, beside the matrix products
- * alone as oneDNN batched matmuls over strided views (no softmax, no dropout: a floor for anything built on them). */
+/* bench_attention [threads [bf16|fp32 [images]]]: attention on packed qkv, forward and backward, beside the matrix
+ * products alone as oneDNN batched matmuls over strided views (no softmax, no dropout: a floor for anything built on
+ * them). */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,10 +77,30 @@ static char *filled(struct backend *be, int64_t count, enum dtype dtype)
 static void open_onednn(struct job *j, const struct shape *s, enum dtype dtype)
 {
     int64_t row = 3 * s->heads * s->head_dim, n = s->tokens, d = s->head_dim;
-    struct onednn_matmul_desc qk = {.batch = s->heads, .m = n, .n = n, .k = d, .a_batch = d, .a_row = row, .a_column = 1,
-                                    .b_batch = d, .b_row = 1, .b_column = row, .dtype = dtype, .dtype_out = dtype};
-    struct onednn_matmul_desc pv = {.batch = s->heads, .m = n, .n = d, .k = n, .a_batch = n * n, .a_row = n, .a_column = 1,
-                                    .b_batch = d, .b_row = row, .b_column = 1, .dtype = dtype, .dtype_out = dtype};
+    struct onednn_matmul_desc qk = {.batch = s->heads,
+                                    .m = n,
+                                    .n = n,
+                                    .k = d,
+                                    .a_batch = d,
+                                    .a_row = row,
+                                    .a_column = 1,
+                                    .b_batch = d,
+                                    .b_row = 1,
+                                    .b_column = row,
+                                    .dtype = dtype,
+                                    .dtype_out = dtype};
+    struct onednn_matmul_desc pv = {.batch = s->heads,
+                                    .m = n,
+                                    .n = d,
+                                    .k = n,
+                                    .a_batch = n * n,
+                                    .a_row = n,
+                                    .a_column = 1,
+                                    .b_batch = d,
+                                    .b_row = row,
+                                    .b_column = 1,
+                                    .dtype = dtype,
+                                    .dtype_out = dtype};
     struct onednn_matmul_desc ptv = pv;
     ptv.a_row = 1;
     ptv.a_column = n;
@@ -93,14 +114,25 @@ static void bench_shape(struct backend *be, const struct shape *s, int64_t image
     const int64_t width = s->heads * s->head_dim, row = 3 * width;
     static uint64_t position[1024];
     struct attention_view view = {s->tokens * row, s->head_dim, row}, o_view = {s->tokens * width, s->head_dim, width};
-    struct attention_desc desc = {.batch = images, .heads = s->heads, .queries = s->tokens, .keys = s->tokens,
-                                  .head_dim = s->head_dim, .dtype = dtype, .scale = 1 / sqrtf((float)s->head_dim), .q = view,
-                                  .k = view, .v = view, .o = o_view, .dropout = dropout, .purpose = 17};
+    struct attention_desc desc = {.batch = images,
+                                  .heads = s->heads,
+                                  .queries = s->tokens,
+                                  .keys = s->tokens,
+                                  .head_dim = s->head_dim,
+                                  .dtype = dtype,
+                                  .scale = 1 / sqrtf((float)s->head_dim),
+                                  .q = view,
+                                  .k = view,
+                                  .v = view,
+                                  .o = o_view,
+                                  .dropout = dropout,
+                                  .purpose = 17};
     struct job job = {.be = be, .random = {1, position}};
     VT_CHECK(be->nn.attention_plan(be, &desc, &job.plan) == VT_OK && be->reserve_workspace(be) == VT_OK);
     char *qkv = filled(be, images * s->tokens * row, dtype), *dqkv = filled(be, images * s->tokens * row, dtype);
     int64_t step = width * (dtype == DTYPE_BF16 ? 2 : 4);
-    job.q = qkv, job.k = qkv + step, job.v = qkv + 2 * step, job.dq = dqkv, job.dk = dqkv + step, job.dv = dqkv + 2 * step;
+    job.q = qkv, job.k = qkv + step, job.v = qkv + 2 * step, job.dq = dqkv, job.dk = dqkv + step,
+    job.dv = dqkv + 2 * step;
     job.o = filled(be, images * s->tokens * width, dtype);
     job.d_o = filled(be, images * s->tokens * width, dtype);
     job.lse = (float *)(void *)filled(be, images * s->heads * s->tokens, DTYPE_F32);
@@ -114,7 +146,8 @@ static void bench_shape(struct backend *be, const struct shape *s, int64_t image
     static const char *const names[] = {"forward", "backward"};
     for (int i = 0; i < 2; i++) {
         double work = i == 0 ? flops : 2.5 * flops;
-        printf("%-7s %2ld x %2ld x %3ld x %2ld dropout %.1f  %-8s ours %8.1f us %5.0f GFLOP/s   oneDNN products alone %5.0f\n",
+        printf("%-7s %2ld x %2ld x %3ld x %2ld dropout %.1f  %-8s ours %8.1f us %5.0f GFLOP/s   oneDNN products alone "
+               "%5.0f\n",
                s->name, (long)images, (long)s->heads, (long)s->tokens, (long)s->head_dim, (double)dropout, names[i],
                entries[i].seconds * 1e6, work / entries[i].seconds, work / (double)images / entries[i + 2].seconds);
     }

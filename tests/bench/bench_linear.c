@@ -16,11 +16,13 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-    {"ti qkv", 192, 576, ACT_NONE},  {"ti proj", 192, 192, ACT_NONE}, {"ti fc1", 192, 768, ACT_NONE},
-    {"ti fc1 gelu", 192, 768, ACT_GELU_ERF}, {"ti fc2", 768, 192, ACT_NONE}, {"ti patch", 768, 192, ACT_NONE},
-    {"s qkv", 384, 1152, ACT_NONE},  {"s fc1", 384, 1536, ACT_NONE},  {"s fc2", 1536, 384, ACT_NONE},
-    {"b qkv", 768, 2304, ACT_NONE},  {"b fc1", 768, 3072, ACT_NONE},  {"b fc2", 3072, 768, ACT_NONE},
-    {"fm 64", 64, 256, ACT_NONE},    {"fm 128", 128, 512, ACT_NONE},
+    {"ti qkv", 192, 576, ACT_NONE}, {"ti proj", 192, 192, ACT_NONE},
+    {"ti fc1", 192, 768, ACT_NONE}, {"ti fc1 gelu", 192, 768, ACT_GELU_ERF},
+    {"ti fc2", 768, 192, ACT_NONE}, {"ti patch", 768, 192, ACT_NONE},
+    {"s qkv", 384, 1152, ACT_NONE}, {"s fc1", 384, 1536, ACT_NONE},
+    {"s fc2", 1536, 384, ACT_NONE}, {"b qkv", 768, 2304, ACT_NONE},
+    {"b fc1", 768, 3072, ACT_NONE}, {"b fc2", 3072, 768, ACT_NONE},
+    {"fm 64", 64, 256, ACT_NONE},   {"fm 128", 128, 512, ACT_NONE},
 };
 
 enum product { FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT };
@@ -56,7 +58,8 @@ static void run_onednn(void *context)
         onednn_matmul_run(j->matmul, j->y, j->x, j->dw);
 }
 
-static struct onednn_matmul *open_onednn(const struct shape *s, int64_t rows, enum dtype dtype, enum product product, bool packed)
+static struct onednn_matmul *open_onednn(const struct shape *s, int64_t rows, enum dtype dtype, enum product product,
+                                         bool packed)
 {
     struct onednn_matmul_desc d = {.dtype = dtype, .dtype_out = dtype, .b_packed = packed};
     switch (product) {
@@ -90,8 +93,8 @@ static void *filled(struct backend *be, int64_t count, enum dtype dtype)
 static void bench_shape(struct backend *be, const struct shape *s, int64_t rows, enum dtype dtype, double totals[3])
 {
     struct job job = {.be = be};
-    struct linear_desc desc = {.rows = rows, .in = s->in, .out = s->out, .dtype = dtype, .dtype_out = dtype, .bias = true,
-                               .act = s->act};
+    struct linear_desc desc = {
+        .rows = rows, .in = s->in, .out = s->out, .dtype = dtype, .dtype_out = dtype, .bias = true, .act = s->act};
     VT_CHECK(be->nn.linear_plan(be, &desc, &job.plan) == VT_OK && be->reserve_workspace(be) == VT_OK);
     job.x = filled(be, rows * s->in, dtype);
     job.w = filled(be, s->in * s->out, dtype);
@@ -109,11 +112,13 @@ static void bench_shape(struct backend *be, const struct shape *s, int64_t rows,
         packed.matmul = open_onednn(s, rows, dtype, (enum product)p, true);
         struct bench_entry entries[] = {{run_ours, &ours, 0}, {run_onednn, &plain, 0}, {run_onednn, &packed, 0}};
         bench_interleaved(entries, 3, 0.12, be->threads == 1);
-        double flops = job.plan->flops * 1e-9, best = entries[1].seconds < entries[2].seconds ? entries[1].seconds : entries[2].seconds;
-        printf("%-12s %-2s %5ld x %4ld x %4ld  ours %7.1f us %6.0f GFLOP/s   oneDNN %6.0f  packed %6.0f   ratio %.2f  (%s)\n",
+        double flops = job.plan->flops * 1e-9,
+               best = entries[1].seconds < entries[2].seconds ? entries[1].seconds : entries[2].seconds;
+        printf("%-12s %-2s %5ld x %4ld x %4ld  ours %7.1f us %6.0f GFLOP/s   oneDNN %6.0f  packed %6.0f   ratio %.2f  "
+               "(%s)\n",
                s->name, product_names[p], (long)rows, (long)s->in, (long)s->out, entries[0].seconds * 1e6,
-               flops / entries[0].seconds, flops / entries[1].seconds, flops / entries[2].seconds, best / entries[0].seconds,
-               onednn_matmul_kernel(packed.matmul));
+               flops / entries[0].seconds, flops / entries[1].seconds, flops / entries[2].seconds,
+               best / entries[0].seconds, onednn_matmul_kernel(packed.matmul));
         totals[0] += flops;
         totals[1] += entries[0].seconds;
         totals[2] += best;

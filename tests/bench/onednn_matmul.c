@@ -17,10 +17,13 @@ struct onednn_matmul {
 
 #define TRY(call) VT_CHECKF((call) == dnnl_success, "oneDNN")
 
-static dnnl_data_type_t type_of(enum dtype dtype) { return dtype == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32; }
+static dnnl_data_type_t type_of(enum dtype dtype)
+{
+    return dtype == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
+}
 
-static dnnl_memory_desc_t view(int64_t batch, int64_t rows, int64_t columns, int64_t batch_stride, int64_t row, int64_t column,
-                               enum dtype dtype)
+static dnnl_memory_desc_t view(int64_t batch, int64_t rows, int64_t columns, int64_t batch_stride, int64_t row,
+                               int64_t column, enum dtype dtype)
 {
     dnnl_memory_desc_t desc;
     dnnl_dims_t dims = {batch, rows, columns}, strides = {batch_stride, row, column};
@@ -72,7 +75,8 @@ static void pack(struct onednn_matmul *m)
     dnnl_primitive_desc_t desc;
     dnnl_primitive_t reorder;
     TRY(dnnl_reorder_primitive_desc_create(&desc, &m->b_desc, m->engine,
-                                           dnnl_primitive_desc_query_md(m->desc, dnnl_query_weights_md, 0), m->engine, NULL));
+                                           dnnl_primitive_desc_query_md(m->desc, dnnl_query_weights_md, 0), m->engine,
+                                           NULL));
     TRY(dnnl_primitive_create(&reorder, desc));
     dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, m->b}, {DNNL_ARG_TO, m->packed}};
     TRY(dnnl_primitive_execute(reorder, m->stream, 2, args));
@@ -89,7 +93,8 @@ void onednn_matmul_run(struct onednn_matmul *m, void *a, void *b, void *c)
         pack(m);
         m->ready = true;
     }
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, m->a}, {DNNL_ARG_WEIGHTS, m->b_packed ? m->packed : m->b}, {DNNL_ARG_DST, m->c}};
+    dnnl_exec_arg_t args[] = {
+        {DNNL_ARG_SRC, m->a}, {DNNL_ARG_WEIGHTS, m->b_packed ? m->packed : m->b}, {DNNL_ARG_DST, m->c}};
     TRY(dnnl_primitive_execute(m->primitive, m->stream, 3, args));
     TRY(dnnl_stream_wait(m->stream));
 }

@@ -10,12 +10,12 @@
 struct onednn_matmul;
 
 struct onednn_matmul_desc {
-    int64_t batch;                      /* 0 = no batch dimension */
+    int64_t batch; /* 0 = no batch dimension */
     int64_t m, n, k;
-    int64_t a_batch, a_row, a_column;   /* strides in elements */
+    int64_t a_batch, a_row, a_column; /* strides in elements */
     int64_t b_batch, b_row, b_column;
-    bool b_packed;                      /* b in oneDNN's own layout, packed once outside the timing: its best case */
-    bool accumulate;                    /* c += */
+    bool b_packed;   /* b in oneDNN's own layout, packed once outside the timing: its best case */
+    bool accumulate; /* c += */
     enum dtype dtype, dtype_out;
 };
 

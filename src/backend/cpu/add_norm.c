@@ -1,5 +1,5 @@
-/* Residual + LayerNorm. Threads share whole chunks of rows; each chunk sums its columns on its own, and the chunks' sums are
- * added in order, so gradients of weights do not depend on the number of threads. */
+/* Residual + LayerNorm. Threads share whole chunks of rows; each chunk sums its columns on its own, and the chunks'
+ * sums are added in order, so gradients of weights do not depend on the number of threads. */
 #include "backend/cpu/cpu.h"
 
 #include <string.h>
@@ -37,7 +37,10 @@ static struct norm_row row_of(const struct add_norm_job *job, int64_t m, float *
 {
     const struct add_norm_desc *d = &job->plan->desc;
     int64_t b = m / d->tokens, token = m % d->tokens;
-    struct norm_row row = {.width = d->width, .dtype = d->dtype, .dtype_stream = d->dtype_stream, .eps = d->eps,
+    struct norm_row row = {.width = d->width,
+                           .dtype = d->dtype,
+                           .dtype_stream = d->dtype_stream,
+                           .eps = d->eps,
                            .path = path_factor(job, b)};
     if (d->has_delta && d->dropout > 0 && row.path != 0) {
         struct draw_keep draw = {job->random->seed, job->random->position[b], d->dropout_purpose, d->dropout};
@@ -101,8 +104,8 @@ static void backward_chunk(const struct add_norm_job *job, int64_t chunk, float 
 }
 
 /* Columns [begin, end): total of the chunks in order, into the gradient. */
-static void reduce_columns(const struct add_norm_plan *p, const float *sums, float *gradient, bool accumulate, int64_t begin,
-                           int64_t end)
+static void reduce_columns(const struct add_norm_plan *p, const float *sums, float *gradient, bool accumulate,
+                           int64_t begin, int64_t end)
 {
     const int64_t stride = p->row_bytes / 4;
     if (!gradient)
@@ -110,7 +113,8 @@ static void reduce_columns(const struct add_norm_plan *p, const float *sums, flo
     if (!accumulate)
         memset(gradient + begin, 0, (size_t)(end - begin) * sizeof *gradient);
     for (int64_t chunk = 0; chunk < p->chunks; chunk++)
-        cpu_of(&p->plan)->kernels->add_row(gradient + begin, sums + chunk * SUMS * stride + begin, DTYPE_F32, NULL, end - begin);
+        cpu_of(&p->plan)->kernels->add_row(gradient + begin, sums + chunk * SUMS * stride + begin, DTYPE_F32, NULL,
+                                           end - begin);
 }
 
 static void backward_rows(void *context, int part, int parts, int worker)
@@ -133,17 +137,21 @@ static void reduce_chunks(void *context, int part, int parts, int worker)
     (void)worker;
     reduce_columns(p, sums, a->dweight, a->accumulate, columns.begin, columns.end);
     reduce_columns(p, sums + stride, a->dbias, a->accumulate, columns.begin, columns.end);
-    reduce_columns(p, sums + 2 * stride, p->desc.layer_scale ? a->dls : NULL, a->accumulate, columns.begin, columns.end);
-    reduce_columns(p, sums + 3 * stride, p->desc.has_delta ? a->ddelta_sum : NULL, a->accumulate, columns.begin, columns.end);
+    reduce_columns(p, sums + 2 * stride, p->desc.layer_scale ? a->dls : NULL, a->accumulate, columns.begin,
+                   columns.end);
+    reduce_columns(p, sums + 3 * stride, p->desc.has_delta ? a->ddelta_sum : NULL, a->accumulate, columns.begin,
+                   columns.end);
 }
 
-static void add_norm_forward(struct op_plan *plan, const struct add_norm_forward_args *args, const struct op_random *random)
+static void add_norm_forward(struct op_plan *plan, const struct add_norm_forward_args *args,
+                             const struct op_random *random)
 {
     struct add_norm_job job = {.plan = (const struct add_norm_plan *)plan, .forward = args, .random = random};
     cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->rows), forward_rows, &job);
 }
 
-static void add_norm_backward(struct op_plan *plan, const struct add_norm_backward_args *args, const struct op_random *random)
+static void add_norm_backward(struct op_plan *plan, const struct add_norm_backward_args *args,
+                              const struct op_random *random)
 {
     struct add_norm_job job = {.plan = (const struct add_norm_plan *)plan, .backward = args, .random = random};
     cpu_parallel(plan->backend, job.plan->chunks, backward_rows, &job);

@@ -1,6 +1,7 @@
-/* Attention, one (image, head) at a time: k, v (and q, d_o backward) are packed as panels, then blocks of query rows run
- * scores -> softmax -> product with v while the scores stay in L1/L2. Backward recomputes the scores from lse. The stored
- * probabilities are unnormalised in forward (the row's 1/sum is applied to o). A part of the work is an (image, head) pair. */
+/* Attention, one (image, head) at a time: k, v (and q, d_o backward) are packed as panels, then blocks of query rows
+ * run scores -> softmax -> product with v while the scores stay in L1/L2. Backward recomputes the scores from lse. The
+ * stored probabilities are unnormalised in forward (the row's 1/sum is applied to o). A part of the work is an (image,
+ * head) pair. */
 #include "backend/cpu/cpu.h"
 
 #include <math.h>
@@ -19,10 +20,10 @@ struct attention_plan {
 
 /* A thread's workspace, carved in this order. Panels of an operand: [columns / vector][words][vector]. */
 struct attention_scratch {
-    char *k_columns, *v_rows;             /* b of q k^T and of p v */
+    char *k_columns, *v_rows;                    /* b of q k^T and of p v */
     char *v_columns, *k_rows, *q_rows, *do_rows; /* backward: of do v^T, ds k, ds^T q, p^T do */
-    char *a;                              /* a block of q or d_o rows converted, where it cannot be read in place */
-    float *scores, *dp, *keep, *product;  /* fp32 blocks */
+    char *a;                             /* a block of q or d_o rows converted, where it cannot be read in place */
+    float *scores, *dp, *keep, *product; /* fp32 blocks */
     char *p, *ds, *p_pairs, *ds_pairs;
     float *inverse;
 };
@@ -70,22 +71,30 @@ static int64_t lay_out(const struct attention_plan *p, int64_t vector, char *bas
     return at - base;
 }
 
-static const void *view_at(const void *tensor, enum dtype dtype, const struct attention_view *view, int64_t b, int64_t h,
-                           int64_t row)
+static const void *view_at(const void *tensor, enum dtype dtype, const struct attention_view *view, int64_t b,
+                           int64_t h, int64_t row)
 {
     return at_element(tensor, dtype, b * view->batch + h * view->head + row * view->row);
 }
 
 /* c(rows, columns) = a b, a being rows of a strided tensor of T. */
-static void multiply_rows(const struct attention_plan *p, const struct attention_scratch *s, const void *a, int64_t a_row,
-                          int64_t rows, const char *panels, int64_t columns, float *c)
+static void multiply_rows(const struct attention_plan *p, const struct attention_scratch *s, const void *a,
+                          int64_t a_row, int64_t rows, const char *panels, int64_t columns, float *c)
 {
     const struct cpu_kernels *k = cpu_of(&p->plan)->kernels;
     const struct attention_desc *d = &p->desc;
     const int64_t words = gemm_words(p->mode, d->head_dim);
-    struct gemm_call call = {.mode = p->mode, .rows = rows, .columns = columns, .words = words, .a = a,
-                             .a_row = a_row * dtype_size(d->dtype), .a_step = 4, .b = panels,
-                             .b_panel = words * k->width * 4, .c = c, .c_row = columns};
+    struct gemm_call call = {.mode = p->mode,
+                             .rows = rows,
+                             .columns = columns,
+                             .words = words,
+                             .a = a,
+                             .a_row = a_row * dtype_size(d->dtype),
+                             .a_step = 4,
+                             .b = panels,
+                             .b_panel = words * k->width * 4,
+                             .c = c,
+                             .c_row = columns};
     if ((p->mode == GEMM_F32 && d->dtype == DTYPE_BF16) || (p->mode == GEMM_BF16 && d->head_dim % 2)) {
         k->convert_rows(p->mode, a, d->dtype, a_row, rows, d->head_dim, s->a);
         call.a = s->a;
@@ -94,8 +103,8 @@ static void multiply_rows(const struct attention_plan *p, const struct attention
     k->gemm(&call);
 }
 
-static void draw_block(const struct attention_job *job, const struct attention_scratch *s, int64_t b, int64_t h, int64_t i,
-                       int64_t rows)
+static void draw_block(const struct attention_job *job, const struct attention_scratch *s, int64_t b, int64_t h,
+                       int64_t i, int64_t rows)
 {
     const struct attention_plan *p = job->plan;
     const struct attention_desc *d = &p->desc;
@@ -110,24 +119,40 @@ static void forward_head(const struct attention_job *job, const struct attention
     const struct attention_plan *p = job->plan;
     const struct attention_desc *d = &p->desc;
     const struct cpu_kernels *k = cpu_of(&p->plan)->kernels;
-    const int64_t line = k->width * 4, words_d = gemm_words(p->mode, d->head_dim), words_k = gemm_words(p->mode, d->keys);
+    const int64_t line = k->width * 4, words_d = gemm_words(p->mode, d->head_dim),
+                  words_k = gemm_words(p->mode, d->keys);
     k->pack_transposed(p->mode, view_at(job->k, d->dtype, &d->k, b, h, 0), d->dtype, d->k.row, d->keys, d->head_dim,
                        s->k_columns, words_d * line);
-    k->pack_rows(p->mode, view_at(job->v, d->dtype, &d->v, b, h, 0), d->dtype, d->v.row, d->keys, d->head_dim, s->v_rows,
-                 words_k * line, NULL);
+    k->pack_rows(p->mode, view_at(job->v, d->dtype, &d->v, b, h, 0), d->dtype, d->v.row, d->keys, d->head_dim,
+                 s->v_rows, words_k * line, NULL);
     for (int64_t i = 0; i < d->queries; i += QUERY_BLOCK) {
         int64_t rows = least(QUERY_BLOCK, d->queries - i);
         multiply_rows(p, s, view_at(job->q, d->dtype, &d->q, b, h, i), d->q.row, rows, s->k_columns, p->row, s->scores);
         if (d->dropout > 0)
             draw_block(job, s, b, h, i, rows);
-        struct softmax_rows softmax = {
-            .rows = rows, .keys = d->keys, .row = p->row, .mode = p->mode, .scale = d->scale, .scores = s->scores,
-            .keep = d->dropout > 0 ? s->keep : NULL, .p = s->p, .p_row = p->row,
-            .lse = job->lse + (b * d->heads + h) * d->queries + i, .inverse = s->inverse};
+        struct softmax_rows softmax = {.rows = rows,
+                                       .keys = d->keys,
+                                       .row = p->row,
+                                       .mode = p->mode,
+                                       .scale = d->scale,
+                                       .scores = s->scores,
+                                       .keep = d->dropout > 0 ? s->keep : NULL,
+                                       .p = s->p,
+                                       .p_row = p->row,
+                                       .lse = job->lse + (b * d->heads + h) * d->queries + i,
+                                       .inverse = s->inverse};
         k->softmax_forward(&softmax);
-        struct gemm_call call = {.mode = p->mode, .rows = rows, .columns = p->width, .words = words_k, .a = s->p,
-                                 .a_row = p->row * (p->mode == GEMM_BF16 ? 2 : 4), .a_step = 4, .b = s->v_rows,
-                                 .b_panel = words_k * line, .c = s->product, .c_row = p->width};
+        struct gemm_call call = {.mode = p->mode,
+                                 .rows = rows,
+                                 .columns = p->width,
+                                 .words = words_k,
+                                 .a = s->p,
+                                 .a_row = p->row * (p->mode == GEMM_BF16 ? 2 : 4),
+                                 .a_step = 4,
+                                 .b = s->v_rows,
+                                 .b_panel = words_k * line,
+                                 .c = s->product,
+                                 .c_row = p->width};
         k->gemm(&call);
         k->scale_rows(s->product, p->width, s->inverse, rows, d->head_dim,
                       (void *)(uintptr_t)view_at(job->out, d->dtype, &d->o, b, h, i), d->dtype, d->o.row);
@@ -163,17 +188,34 @@ static void backward_queries(const struct attention_job *job, const struct atten
     multiply_rows(p, s, view_at(job->d_o, d->dtype, &d->o, b, h, i), d->o.row, rows, s->v_columns, p->row, s->dp);
     if (d->dropout > 0)
         draw_block(job, s, b, h, i, rows);
-    struct softmax_rows softmax = {
-        .rows = rows, .keys = d->keys, .row = p->row, .mode = p->mode, .scale = d->scale, .scores = s->scores, .dp = s->dp,
-        .keep = d->dropout > 0 ? s->keep : NULL, .p_row = p->row, .lse = job->lse + (b * d->heads + h) * d->queries + i,
-        .p_pairs = s->p_pairs + at, .ds_pairs = s->ds_pairs + at, .ds = pairs ? s->ds : NULL};
+    struct softmax_rows softmax = {.rows = rows,
+                                   .keys = d->keys,
+                                   .row = p->row,
+                                   .mode = p->mode,
+                                   .scale = d->scale,
+                                   .scores = s->scores,
+                                   .dp = s->dp,
+                                   .keep = d->dropout > 0 ? s->keep : NULL,
+                                   .p_row = p->row,
+                                   .lse = job->lse + (b * d->heads + h) * d->queries + i,
+                                   .p_pairs = s->p_pairs + at,
+                                   .ds_pairs = s->ds_pairs + at,
+                                   .ds = pairs ? s->ds : NULL};
     k->softmax_backward(&softmax);
-    struct gemm_call call = {.mode = p->mode, .rows = rows, .columns = p->width, .words = words_k,
-                             .a = pairs ? s->ds : s->ds_pairs + at, .a_row = p->row * (pairs ? 2 : 4), .a_step = 4,
-                             .b = s->k_rows, .b_panel = words_k * k->width * 4, .c = s->product, .c_row = p->width};
+    struct gemm_call call = {.mode = p->mode,
+                             .rows = rows,
+                             .columns = p->width,
+                             .words = words_k,
+                             .a = pairs ? s->ds : s->ds_pairs + at,
+                             .a_row = p->row * (pairs ? 2 : 4),
+                             .a_step = 4,
+                             .b = s->k_rows,
+                             .b_panel = words_k * k->width * 4,
+                             .c = s->product,
+                             .c_row = p->width};
     k->gemm(&call);
-    k->scale_rows(s->product, p->width, NULL, rows, d->head_dim, (void *)(uintptr_t)view_at(job->dq, d->dtype, &d->q, b, h, i),
-                  d->dtype, d->q.row);
+    k->scale_rows(s->product, p->width, NULL, rows, d->head_dim,
+                  (void *)(uintptr_t)view_at(job->dq, d->dtype, &d->q, b, h, i), d->dtype, d->q.row);
 }
 
 /* dk or dv: rows of keys = (p or ds)^T times rows of queries. */
@@ -183,11 +225,20 @@ static void backward_keys(const struct attention_plan *p, const struct attention
     const struct attention_desc *d = &p->desc;
     const struct cpu_kernels *k = cpu_of(&p->plan)->kernels;
     const int64_t words = gemm_words(p->mode, d->queries);
-    struct gemm_call call = {.mode = p->mode, .rows = d->keys, .columns = p->width, .words = words, .a = pairs, .a_row = 4,
-                             .a_step = p->row * 4, .b = panels, .b_panel = words * k->width * 4, .c = s->product,
+    struct gemm_call call = {.mode = p->mode,
+                             .rows = d->keys,
+                             .columns = p->width,
+                             .words = words,
+                             .a = pairs,
+                             .a_row = 4,
+                             .a_step = p->row * 4,
+                             .b = panels,
+                             .b_panel = words * k->width * 4,
+                             .c = s->product,
                              .c_row = p->width};
     k->gemm(&call);
-    k->scale_rows(s->product, p->width, NULL, d->keys, d->head_dim, (void *)(uintptr_t)gradient, d->dtype, gradient_row);
+    k->scale_rows(s->product, p->width, NULL, d->keys, d->head_dim, (void *)(uintptr_t)gradient, d->dtype,
+                  gradient_row);
 }
 
 static void backward_head(const struct attention_job *job, const struct attention_scratch *s, int64_t b, int64_t h)
@@ -214,8 +265,8 @@ static void run_head(void *context, int part, int parts, int worker)
 static void attention_forward(struct op_plan *plan, const void *q, const void *k, const void *v, void *o, float *lse,
                               const struct op_random *random)
 {
-    struct attention_job job = {.plan = (const struct attention_plan *)plan, .q = q, .k = k, .v = v, .out = o, .lse = lse,
-                                .random = random};
+    struct attention_job job = {
+        .plan = (const struct attention_plan *)plan, .q = q, .k = k, .v = v, .out = o, .lse = lse, .random = random};
     cpu_parallel(plan->backend, job.plan->desc.batch * job.plan->desc.heads, run_head, &job);
 }
 
@@ -224,8 +275,16 @@ static void attention_backward(struct op_plan *plan, const void *q, const void *
                                const struct op_random *random)
 {
     (void)o; /* delta comes from p and dp (softmax.inc) */
-    struct attention_job job = {.plan = (const struct attention_plan *)plan, .q = q, .k = k, .v = v, .d_o = d_o,
-                                .dq = dq, .dk = dk, .dv = dv, .lse = (float *)(uintptr_t)lse, .random = random};
+    struct attention_job job = {.plan = (const struct attention_plan *)plan,
+                                .q = q,
+                                .k = k,
+                                .v = v,
+                                .d_o = d_o,
+                                .dq = dq,
+                                .dk = dk,
+                                .dv = dv,
+                                .lse = (float *)(uintptr_t)lse,
+                                .random = random};
     cpu_parallel(plan->backend, job.plan->desc.batch * job.plan->desc.heads, run_head, &job);
 }
 
@@ -244,7 +303,8 @@ static vt_status attention_plan(struct backend *be, const struct attention_desc 
                         layout.thread_bytes * be->threads, (void **)&made));
     layout.plan = made->plan;
     *made = layout;
-    made->plan.flops = 4.0 * (double)(desc->batch * desc->heads) * (double)(desc->queries * desc->keys * desc->head_dim);
+    made->plan.flops =
+        4.0 * (double)(desc->batch * desc->heads) * (double)(desc->queries * desc->keys * desc->head_dim);
     *plan = &made->plan;
     return VT_OK;
 }

@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static void destroy_plan(struct op_plan *plan) { free(plan); }
+static void destroy_plan(struct op_plan *plan)
+{
+    free(plan);
+}
 
 vt_status cpu_plan_new(struct backend *be, const char *algorithm, size_t bytes, int64_t workspace_bytes, void **plan)
 {
@@ -31,7 +34,8 @@ vt_status cpu_check_dtype(const char *op, enum dtype dtype)
 char *cpu_workspace(const struct op_plan *plan)
 {
     const struct cpu_backend *cpu = cpu_of(plan);
-    VT_CHECKF(cpu->workspace_reserved >= plan->workspace_bytes, "%s enqueued before reserve_workspace", plan->algorithm);
+    VT_CHECKF(cpu->workspace_reserved >= plan->workspace_bytes, "%s enqueued before reserve_workspace",
+              plan->algorithm);
     return cpu->workspace;
 }
 

@@ -1,7 +1,7 @@
-/* Inside of backend/cpu. Ops cut their work into parts, threads (team.h) claim them, kernels (kernels.h) do them. Enqueues run at once on the calling
- * thread and its team, allocate nothing, and use the shared workspace; so streams and events hold nothing.
- * No result depends on the number of threads: every sum has a fixed order (products over the depth, column sums over
- * fixed chunks of rows, the norm over NORM_CHUNK), whatever thread makes it. */
+/* Inside of backend/cpu. Ops cut their work into parts, threads (team.h) claim them, kernels (kernels.h) do them.
+ * Enqueues run at once on the calling thread and its team, allocate nothing, and use the shared workspace; so streams
+ * and events hold nothing. No result depends on the number of threads: every sum has a fixed order (products over the
+ * depth, column sums over fixed chunks of rows, the norm over NORM_CHUNK), whatever thread makes it. */
 #ifndef VT_BACKEND_CPU_CPU_H
 #define VT_BACKEND_CPU_CPU_H
 
@@ -20,14 +20,17 @@ struct cpu_backend {
     enum cpu_isa isa;
     const struct cpu_kernels *kernels;
     bool amx;
-    bool onednn;         /* bf16 linear layers go to oneDNN: where there is AMX; VT_CPU_LINEAR=onednn|own overrides */
+    bool onednn; /* bf16 linear layers go to oneDNN: where there is AMX; VT_CPU_LINEAR=onednn|own overrides */
     struct cpu_team *team;
     void *workspace;
     size_t workspace_reserved;
     struct cpu_block *blocks;
 };
 
-static inline struct cpu_backend *cpu_of(const struct op_plan *plan) { return (struct cpu_backend *)plan->backend; }
+static inline struct cpu_backend *cpu_of(const struct op_plan *plan)
+{
+    return (struct cpu_backend *)plan->backend;
+}
 
 /* One per op file: fill their entries. */
 void cpu_memory_install(struct cpu_backend *cpu);
@@ -64,9 +67,18 @@ static inline struct cpu_range cpu_share(int64_t count, int64_t grain, int part,
     return (struct cpu_range){begin < count ? begin : count, end < count ? end : count};
 }
 
-static inline int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t dtype_size(enum dtype dtype) { return dtype == DTYPE_BF16 ? 2 : 4; }
+static inline int64_t round_up(int64_t value, int64_t to)
+{
+    return (value + to - 1) / to * to;
+}
+static inline int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static inline int64_t dtype_size(enum dtype dtype)
+{
+    return dtype == DTYPE_BF16 ? 2 : 4;
+}
 /* Element i of a tensor of fp32 or bf16. */
 static inline void *at_element(const void *tensor, enum dtype dtype, int64_t i)
 {

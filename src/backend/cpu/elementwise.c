@@ -30,7 +30,8 @@ static void dropout_pieces(void *context, int part, int parts, int worker)
             struct draw_keep draw = {job->random->seed, job->random->position[b], d->purpose, d->rate};
             k->draw_keep(&draw, (uint64_t)first, count, keep);
         }
-        k->multiply(at_element(job->x, d->dtype, at), d->rate > 0 ? keep : NULL, at_element(job->y, d->dtype, at), d->dtype, count);
+        k->multiply(at_element(job->x, d->dtype, at), d->rate > 0 ? keep : NULL, at_element(job->y, d->dtype, at),
+                    d->dtype, count);
     }
 }
 
@@ -67,8 +68,8 @@ static void cast_range(void *context, int part, int parts, int worker)
     (void)worker;
     const struct range_job *job = context;
     struct cpu_range own = cpu_share(job->count, 64, part, parts);
-    job->kernels->cast(at_element(job->src, job->from, own.begin), job->from, at_element(job->dst, job->to, own.begin), job->to,
-                       own.end - own.begin);
+    job->kernels->cast(at_element(job->src, job->from, own.begin), job->from, at_element(job->dst, job->to, own.begin),
+                       job->to, own.end - own.begin);
 }
 
 static void add_range(void *context, int part, int parts, int worker)

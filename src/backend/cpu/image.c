@@ -121,10 +121,11 @@ static void embed_rows(void *context, int part, int parts, int worker)
     for (int64_t m = own.begin; m < own.end; m++) {
         int64_t b = m / p->tokens, token = m % p->tokens;
         bool is_cls = token < p->prefix;
-        const void *from = is_cls ? job->cls : at_element(job->patches, d->dtype, (b * d->patches + token - p->prefix) * d->width);
-        cpu_of(&p->plan)->kernels->embed_row(from, is_cls ? DTYPE_F32 : d->dtype, job->pos + token * d->width,
-                                             embed_keep(job, b, token, scratch),
-                                             at_element(job->x, d->dtype_stream, m * d->width), d->dtype_stream, d->width);
+        const void *from =
+            is_cls ? job->cls : at_element(job->patches, d->dtype, (b * d->patches + token - p->prefix) * d->width);
+        cpu_of(&p->plan)->kernels->embed_row(
+            from, is_cls ? DTYPE_F32 : d->dtype, job->pos + token * d->width, embed_keep(job, b, token, scratch),
+            at_element(job->x, d->dtype_stream, m * d->width), d->dtype_stream, d->width);
     }
 }
 
@@ -183,23 +184,29 @@ static void sum_patches(void *context, int part, int parts, int worker)
     if (!job->accumulate)
         memset(job->dpatch_sum + columns.begin, 0, (size_t)count * sizeof *job->dpatch_sum);
     for (int64_t token = p->prefix; token < p->tokens; token++)
-        cpu_of(&p->plan)->kernels->add_row(job->dpatch_sum + columns.begin, sums + token * (p->row_bytes / 4) + columns.begin,
-                                           DTYPE_F32, NULL, count);
+        cpu_of(&p->plan)->kernels->add_row(job->dpatch_sum + columns.begin,
+                                           sums + token * (p->row_bytes / 4) + columns.begin, DTYPE_F32, NULL, count);
 }
 
 static void embed_forward(struct op_plan *plan, const void *patches, const float *cls, const float *pos, void *x,
                           const struct op_random *random)
 {
-    struct embed_job job = {.plan = (const struct embed_plan *)plan, .patches = patches, .cls = cls, .pos = pos, .x = x,
-                            .random = random};
+    struct embed_job job = {
+        .plan = (const struct embed_plan *)plan, .patches = patches, .cls = cls, .pos = pos, .x = x, .random = random};
     cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->desc.batch * job.plan->tokens), embed_rows, &job);
 }
 
-static void embed_backward(struct op_plan *plan, const void *dx, void *dpatches, float *dcls, float *dpos, float *dpatch_sum,
-                           bool accumulate, const struct op_random *random)
+static void embed_backward(struct op_plan *plan, const void *dx, void *dpatches, float *dcls, float *dpos,
+                           float *dpatch_sum, bool accumulate, const struct op_random *random)
 {
-    struct embed_job job = {.plan = (const struct embed_plan *)plan, .dx = dx, .dpatches = dpatches, .dcls = dcls, .dpos = dpos,
-                            .dpatch_sum = dpatch_sum, .accumulate = accumulate, .random = random};
+    struct embed_job job = {.plan = (const struct embed_plan *)plan,
+                            .dx = dx,
+                            .dpatches = dpatches,
+                            .dcls = dcls,
+                            .dpos = dpos,
+                            .dpatch_sum = dpatch_sum,
+                            .accumulate = accumulate,
+                            .random = random};
     cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->tokens), backward_tokens, &job);
     if (dpatch_sum)
         cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->desc.width / 64), sum_patches, &job);
@@ -250,7 +257,8 @@ static void pool_images(void *context, int part, int parts, int worker)
         memset(sum, 0, (size_t)job->plan->row_bytes);
         for (int64_t t = begin; t < end; t++)
             k->add_row(sum, at_element(job->from, d->dtype, (b * d->tokens + t) * d->width), d->dtype, NULL, d->width);
-        k->scale_store(sum, 1.0f / (float)(end - begin), at_element(job->to, d->dtype, b * d->width), d->dtype, d->width);
+        k->scale_store(sum, 1.0f / (float)(end - begin), at_element(job->to, d->dtype, b * d->width), d->dtype,
+                       d->width);
     }
 }
 

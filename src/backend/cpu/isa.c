@@ -10,7 +10,10 @@
 
 static const char *const names[CPU_ISA_COUNT] = {"base", "avx2", "avx512", "avx512_bf16"};
 
-const char *cpu_isa_name(enum cpu_isa isa) { return names[isa]; }
+const char *cpu_isa_name(enum cpu_isa isa)
+{
+    return names[isa];
+}
 
 #if defined(__x86_64__)
 
@@ -67,9 +70,18 @@ void cpu_model_name(char *text, int bytes)
 
 #else
 
-enum cpu_isa cpu_isa_machine(void) { return CPU_BASE; }
-bool cpu_has_amx_bf16(void) { return false; }
-void cpu_model_name(char *text, int bytes) { snprintf(text, (size_t)bytes, "CPU"); }
+enum cpu_isa cpu_isa_machine(void)
+{
+    return CPU_BASE;
+}
+bool cpu_has_amx_bf16(void)
+{
+    return false;
+}
+void cpu_model_name(char *text, int bytes)
+{
+    snprintf(text, (size_t)bytes, "CPU");
+}
 
 #endif
 

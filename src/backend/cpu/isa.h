@@ -20,7 +20,8 @@ const char *cpu_isa_name(enum cpu_isa isa);
 enum cpu_isa cpu_isa_machine(void);
 /* True when the machine has AMX bf16 tiles (used through oneDNN). */
 bool cpu_has_amx_bf16(void);
-/* The machine's level, lowered by VT_CPU_ISA. VT_E_USAGE for an unknown name, VT_E_UNSUPPORTED for one above the machine. */
+/* The machine's level, lowered by VT_CPU_ISA. VT_E_USAGE for an unknown name, VT_E_UNSUPPORTED for one above the
+ * machine. */
 VT_MUST_CHECK vt_status cpu_isa_select(enum cpu_isa *isa);
 /* The processor's own name ("AMD EPYC ..."), or "CPU". */
 void cpu_model_name(char *text, int bytes);

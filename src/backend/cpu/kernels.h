@@ -1,8 +1,10 @@
 /* The kernels one instruction-set level provides: serial, on ranges a thread was given; the op files (linear.c,
- * attention.c, ...) cut the work and own the threads. Bodies are written once in *.inc over vec.inc and compiled per level.
+ * attention.c, ...) cut the work and own the threads. Bodies are written once in *.inc over vec.inc and compiled per
+ * level.
  *
  * Matrix products work on 32-bit words: one float (GEMM_F32) or a pair of bf16 neighbours along the depth (GEMM_BF16).
- * "depth" counts elements, "words" = depth or ceil(depth / 2). B operands are panels: `width` columns, [words][width]. */
+ * "depth" counts elements, "words" = depth or ceil(depth / 2). B operands are panels: `width` columns, [words][width].
+ */
 #ifndef VT_BACKEND_CPU_KERNELS_H
 #define VT_BACKEND_CPU_KERNELS_H
 
@@ -15,7 +17,10 @@
 
 enum gemm_mode { GEMM_F32, GEMM_BF16 };
 
-static inline int64_t gemm_words(enum gemm_mode mode, int64_t depth) { return mode == GEMM_BF16 ? (depth + 1) / 2 : depth; }
+static inline int64_t gemm_words(enum gemm_mode mode, int64_t depth)
+{
+    return mode == GEMM_BF16 ? (depth + 1) / 2 : depth;
+}
 
 /* c(rows, columns) (+)= a(rows, words) b(words, columns). Each element is summed over the depth in order, whatever the
  * shape of the call: results do not depend on how callers cut rows and columns. */
@@ -25,50 +30,50 @@ struct gemm_call {
     const void *a;
     int64_t a_row, a_step; /* bytes between rows, and between words along the depth */
     const void *b;
-    int64_t b_panel;       /* bytes between panels */
+    int64_t b_panel; /* bytes between panels */
     float *c;
-    int64_t c_row;         /* floats between rows */
+    int64_t c_row; /* floats between rows */
     bool accumulate;
 };
 
-struct epilogue {          /* a tile of fp32 products on its way to memory */
+struct epilogue { /* a tile of fp32 products on its way to memory */
     const float *c;
     int64_t c_row, rows, columns;
     enum activation act;
-    const float *bias;     /* first column of the tile; NULL = none */
-    void *pre;             /* forward: saved x w^T + b, may be NULL; backward: input_pre, read */
+    const float *bias; /* first column of the tile; NULL = none */
+    void *pre;         /* forward: saved x w^T + b, may be NULL; backward: input_pre, read */
     void *y;
-    int64_t y_row;         /* elements between rows of y, and of pre */
+    int64_t y_row; /* elements between rows of y, and of pre */
     int64_t pre_row;
     enum dtype dtype, dtype_out; /* of pre, of y */
 };
 
-struct draw_keep {         /* dropout factors of one row's tensor: 0 or 1 / (1 - rate) */
+struct draw_keep { /* dropout factors of one row's tensor: 0 or 1 / (1 - rate) */
     uint64_t seed, position;
     uint32_t purpose;
     float rate;
 };
 
-struct norm_row {          /* one row of add_norm; pointers at the row's first element */
+struct norm_row { /* one row of add_norm; pointers at the row's first element */
     int64_t width;
     enum dtype dtype, dtype_stream;
-    float eps, path;       /* path = drop-path factor s[b] */
-    const float *keep;     /* [D] dropout factors, NULL = 1 */
+    float eps, path;   /* path = drop-path factor s[b] */
+    const float *keep; /* [D] dropout factors, NULL = 1 */
 };
 
-struct softmax_rows {      /* rows of scaled scores of one (image, head) */
+struct softmax_rows {        /* rows of scaled scores of one (image, head) */
     int64_t rows, keys, row; /* floats between rows of scores, probabilities and keep */
-    enum gemm_mode mode;   /* of the stored probabilities */
+    enum gemm_mode mode;     /* of the stored probabilities */
     float scale;
-    float *scores;         /* overwritten */
-    const float *keep;     /* [rows][row] dropout factors, NULL = 1 */
-    void *p;               /* forward: [rows][p_row] in the mode's element type; zero from keys to the row's end */
-    int64_t p_row;         /* elements */
-    float *lse, *inverse;  /* [rows]: log-sum-exp; forward: 1 / sum, to be applied to the product with v */
+    float *scores;        /* overwritten */
+    const float *keep;    /* [rows][row] dropout factors, NULL = 1 */
+    void *p;              /* forward: [rows][p_row] in the mode's element type; zero from keys to the row's end */
+    int64_t p_row;        /* elements */
+    float *lse, *inverse; /* [rows]: log-sum-exp; forward: 1 / sum, to be applied to the product with v */
     /* backward */
-    float *dp;             /* [rows][row] = do v^T; overwritten */
-    void *p_pairs;         /* words of rows (i, i+1): [ceil(rows/2)][row]; in F32 mode [rows][row] */
-    void *ds;              /* [rows][p_row], NULL in F32 mode (ds_pairs serves) */
+    float *dp;     /* [rows][row] = do v^T; overwritten */
+    void *p_pairs; /* words of rows (i, i+1): [ceil(rows/2)][row]; in F32 mode [rows][row] */
+    void *ds;      /* [rows][p_row], NULL in F32 mode (ds_pairs serves) */
     void *ds_pairs;
 };
 
@@ -87,12 +92,13 @@ struct cpu_kernels {
     /* b[k][n] = src[n][k], src(columns, depth) with `stride` elements between rows. */
     void (*pack_transposed)(enum gemm_mode mode, const void *src, enum dtype dtype, int64_t stride, int64_t columns,
                             int64_t depth, void *panels, int64_t panel_bytes);
-    /* b[k][n] = src[k][n], src(depth, columns). sums (NULL = not wanted): the rows are added to sums[columns], in order. */
-    void (*pack_rows)(enum gemm_mode mode, const void *src, enum dtype dtype, int64_t stride, int64_t depth, int64_t columns,
-                      void *panels, int64_t panel_bytes, float *sums);
+    /* b[k][n] = src[k][n], src(depth, columns). sums (NULL = not wanted): the rows are added to sums[columns], in
+     * order. */
+    void (*pack_rows)(enum gemm_mode mode, const void *src, enum dtype dtype, int64_t stride, int64_t depth,
+                      int64_t columns, void *panels, int64_t panel_bytes, float *sums);
     /* dst[rows][words]: rows in the mode's element type, an odd depth padded with 0. */
-    void (*convert_rows)(enum gemm_mode mode, const void *src, enum dtype dtype, int64_t stride, int64_t rows, int64_t depth,
-                         void *dst);
+    void (*convert_rows)(enum gemm_mode mode, const void *src, enum dtype dtype, int64_t stride, int64_t rows,
+                         int64_t depth, void *dst);
     void (*epilogue_forward)(const struct epilogue *tile);
     void (*epilogue_backward)(const struct epilogue *tile); /* y = c * act'(pre) */
 
@@ -119,9 +125,10 @@ struct cpu_kernels {
     void (*scale_store)(const float *src, float scale, void *dst, enum dtype dtype, int64_t count);
 
     double (*sum_squares)(const float *x, int64_t count);
-    void (*adamw)(const struct adamw_call *call, int64_t count, float *p, const float *g, float *m, float *v, bf16_t *compute,
-                  float *ema);
-    void (*sgd)(const struct sgd_call *call, int64_t count, float *p, const float *g, float *buf, bf16_t *compute, float *ema);
+    void (*adamw)(const struct adamw_call *call, int64_t count, float *p, const float *g, float *m, float *v,
+                  bf16_t *compute, float *ema);
+    void (*sgd)(const struct sgd_call *call, int64_t count, float *p, const float *g, float *buf, bf16_t *compute,
+                float *ema);
 
     float (*row_max)(const float *z, int64_t count);
     double (*row_sum_exp)(const float *z, float top, int64_t count);

@@ -1,5 +1,6 @@
-/* Linear layers on our own matrix kernels: the weight (or, for its gradient, both operands) is packed into the workspace
- * by the whole team, then parts are blocks of rows (few rows: columns) which finish each hot tile with bias and activation. */
+/* Linear layers on our own matrix kernels: the weight (or, for its gradient, both operands) is packed into the
+ * workspace by the whole team, then parts are blocks of rows (few rows: columns) which finish each hot tile with bias
+ * and activation. */
 #include "backend/cpu/cpu.h"
 
 #include <string.h>
@@ -16,10 +17,11 @@ struct linear_plan {
     struct op_plan plan;
     struct linear_desc desc;
     enum gemm_mode mode;
-    enum gemm_mode gradient_mode; /* of dw: fp32 where dy is fp32, which bf16 would round */
+    enum gemm_mode gradient_mode;                         /* of dw: fp32 where dy is fp32, which bf16 would round */
     int64_t panels_offset, scratch_offset, scratch_bytes; /* of the workspace: packed operand; then per thread */
     int64_t dy_offset;                                    /* packed dy of the weight gradient, after packed x */
-    /* by oneDNN instead (NULL = own kernels): y and dx as fp32 in the workspace at 0, finished by the epilogue; dw in place */
+    /* by oneDNN instead (NULL = own kernels): y and dx as fp32 in the workspace at 0, finished by the epilogue; dw in
+     * place */
     struct onednn_product *forward, *input, *weight[2]; /* weight: overwrites, accumulates */
     int64_t onednn_offset;                              /* its workspace, after the fp32 product */
 };
@@ -27,16 +29,19 @@ struct linear_plan {
 /* One product c(rows, columns) = a b with its epilogue; b packed by the team. */
 struct product {
     const struct linear_plan *plan;
-    bool backward;             /* dx = dy w, else y = x w^T */
+    bool backward; /* dx = dy w, else y = x w^T */
     int64_t rows, columns, depth;
     const void *a;
     enum dtype a_dtype;
     int64_t a_stride;
     const void *w;
-    struct epilogue epilogue;  /* pointers at element 0 of the whole tensors */
+    struct epilogue epilogue; /* pointers at element 0 of the whole tensors */
 };
 
-static int64_t panel_bytes(const struct cpu_kernels *k, int64_t words) { return words * k->width * 4; }
+static int64_t panel_bytes(const struct cpu_kernels *k, int64_t words)
+{
+    return words * k->width * 4;
+}
 
 static int64_t operand_bytes(const struct cpu_kernels *k, enum gemm_mode mode, int64_t columns, int64_t depth)
 {
@@ -59,15 +64,15 @@ static void pack_weight(void *context, int part, int parts, int worker)
     char *to = cpu_workspace(&p->plan->plan) + own.begin / k->width * bytes;
     (void)worker;
     if (p->backward)
-        k->pack_rows(p->plan->mode, at_element(p->w, d->dtype, own.begin), d->dtype, d->in, p->depth, own.end - own.begin,
-                     to, bytes, NULL);
+        k->pack_rows(p->plan->mode, at_element(p->w, d->dtype, own.begin), d->dtype, d->in, p->depth,
+                     own.end - own.begin, to, bytes, NULL);
     else
         k->pack_transposed(p->plan->mode, at_element(p->w, d->dtype, own.begin * d->in), d->dtype, d->in,
                            own.end - own.begin, p->depth, to, bytes);
 }
 
-static void finish_tile(const struct product *p, const float *c, int64_t c_row, int64_t row, int64_t rows, int64_t column,
-                        int64_t columns)
+static void finish_tile(const struct product *p, const float *c, int64_t c_row, int64_t row, int64_t rows,
+                        int64_t column, int64_t columns)
 {
     const struct cpu_kernels *k = cpu_of(&p->plan->plan)->kernels;
     struct epilogue e = p->epilogue;
@@ -88,8 +93,13 @@ static void multiply_block(const struct product *p, const char *panels, char *sc
     const enum gemm_mode mode = p->plan->mode;
     const int64_t words = gemm_words(mode, p->depth), group = COLUMN_GROUP * k->width, bytes = panel_bytes(k, words);
     float *c = (float *)scratch;
-    struct gemm_call call = {
-        .mode = mode, .rows = rows.end - rows.begin, .words = words, .a_step = 4, .b_panel = bytes, .c = c, .c_row = group};
+    struct gemm_call call = {.mode = mode,
+                             .rows = rows.end - rows.begin,
+                             .words = words,
+                             .a_step = 4,
+                             .b_panel = bytes,
+                             .c = c,
+                             .c_row = group};
     const char *a = at_element(p->a, p->a_dtype, rows.begin * p->a_stride);
     if (needs_conversion(mode, p->a_dtype, p->depth)) {
         char *converted = scratch + ROW_BLOCK * group * 4;
@@ -111,7 +121,10 @@ static void multiply_block(const struct product *p, const char *panels, char *sc
 }
 
 /* Few rows are not worth cutting: columns are then. */
-static bool cut_by_rows(const struct product *p) { return p->rows >= 8 * p->plan->plan.backend->threads; }
+static bool cut_by_rows(const struct product *p)
+{
+    return p->rows >= 8 * p->plan->plan.backend->threads;
+}
 
 static void multiply(void *context, int part, int parts, int worker)
 {
@@ -151,7 +164,8 @@ static void run_product(const struct linear_plan *p, struct onednn_product *oned
         return;
     }
     cpu_parallel(be, cpu_parts(be, panels), pack_weight, product);
-    int64_t blocks = round_up((product->rows + ROW_BLOCK - 1) / ROW_BLOCK, be->threads); /* equal numbers of equal blocks */
+    int64_t blocks =
+        round_up((product->rows + ROW_BLOCK - 1) / ROW_BLOCK, be->threads); /* equal numbers of equal blocks */
     cpu_parallel(be, cut_by_rows(product) ? blocks : cpu_parts(be, panels), multiply, product);
 }
 
@@ -161,9 +175,22 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
     const struct linear_desc *d = &p->desc;
     VT_CHECK(!d->bias || b);
     struct product product = {
-        .plan = p, .rows = d->rows, .columns = d->out, .depth = d->in, .a = x, .a_dtype = d->dtype, .a_stride = d->x_stride, .w = w,
-        .epilogue = {.act = d->act, .bias = d->bias ? b : NULL, .pre = pre, .pre_row = d->out, .y = y, .y_row = d->out,
-                     .dtype = d->dtype, .dtype_out = d->dtype_out},
+        .plan = p,
+        .rows = d->rows,
+        .columns = d->out,
+        .depth = d->in,
+        .a = x,
+        .a_dtype = d->dtype,
+        .a_stride = d->x_stride,
+        .w = w,
+        .epilogue = {.act = d->act,
+                     .bias = d->bias ? b : NULL,
+                     .pre = pre,
+                     .pre_row = d->out,
+                     .y = y,
+                     .y_row = d->out,
+                     .dtype = d->dtype,
+                     .dtype_out = d->dtype_out},
     };
     run_product(p, p->forward, &product);
 }
@@ -174,10 +201,22 @@ static void linear_backward_input(struct op_plan *plan, const void *dy, const vo
     const struct linear_desc *d = &p->desc;
     VT_CHECK(d->input_act == ACT_NONE || input_pre);
     struct product product = {
-        .plan = p, .backward = true, .rows = d->rows, .columns = d->in, .depth = d->out, .a = dy, .a_dtype = d->dtype_out,
-        .a_stride = d->out, .w = w,
-        .epilogue = {.act = d->input_act, .pre = (void *)(uintptr_t)input_pre, .pre_row = d->in, .y = dx, .y_row = d->x_stride,
-                     .dtype = d->dtype, .dtype_out = d->dtype},
+        .plan = p,
+        .backward = true,
+        .rows = d->rows,
+        .columns = d->in,
+        .depth = d->out,
+        .a = dy,
+        .a_dtype = d->dtype_out,
+        .a_stride = d->out,
+        .w = w,
+        .epilogue = {.act = d->input_act,
+                     .pre = (void *)(uintptr_t)input_pre,
+                     .pre_row = d->in,
+                     .y = dx,
+                     .y_row = d->x_stride,
+                     .dtype = d->dtype,
+                     .dtype_out = d->dtype},
     };
     run_product(p, p->input, &product);
 }
@@ -192,7 +231,8 @@ struct weight_gradient {
     int64_t begin, rows; /* token rows of the current depth block */
 };
 
-/* Panels of x (b of the product) and of dy (a: the same layout, read along its columns), and with dy's its column sums. */
+/* Panels of x (b of the product) and of dy (a: the same layout, read along its columns), and with dy's its column sums.
+ */
 static void pack_operands(void *context, int part, int parts, int worker)
 {
     const struct weight_gradient *g = context;
@@ -208,10 +248,14 @@ static void pack_operands(void *context, int part, int parts, int worker)
     if (g->db && g->begin == 0 && !g->accumulate)
         memset(g->db + out.begin, 0, (size_t)(out.end - out.begin) * sizeof *g->db);
     k->pack_rows(mode, at_element(g->dy, d->dtype_out, g->begin * d->out + out.begin), d->dtype_out, d->out, g->rows,
-                 out.end - out.begin, dy_panels + out.begin / k->width * bytes, bytes, g->db ? g->db + out.begin : NULL);
+                 out.end - out.begin, dy_panels + out.begin / k->width * bytes, bytes,
+                 g->db ? g->db + out.begin : NULL);
 }
 
-static int64_t weight_columns(const struct cpu_kernels *k) { return 3 * k->width; } /* of a tile of dw */
+static int64_t weight_columns(const struct cpu_kernels *k)
+{
+    return 3 * k->width;
+} /* of a tile of dw */
 
 static int64_t weight_tiles(const struct linear_desc *d, const struct cpu_kernels *k)
 {
@@ -232,10 +276,18 @@ static void multiply_operands(void *context, int part, int parts, int worker)
     for (int64_t tile = own.begin; tile < own.end; tile++) {
         int64_t column = tile / outs * group, row = tile % outs * width;
         struct gemm_call call = {
-            .mode = g->plan->gradient_mode, .rows = least(width, d->out - row), .columns = least(group, d->in - column),
-            .words = words, .a = dy_panels + row / width * bytes, .a_row = 4, .a_step = width * 4,
-            .b = x_panels + column / width * bytes, .b_panel = bytes,
-            .c = g->dw + row * d->in + column, .c_row = d->in, .accumulate = g->accumulate || g->begin > 0,
+            .mode = g->plan->gradient_mode,
+            .rows = least(width, d->out - row),
+            .columns = least(group, d->in - column),
+            .words = words,
+            .a = dy_panels + row / width * bytes,
+            .a_row = 4,
+            .a_step = width * 4,
+            .b = x_panels + column / width * bytes,
+            .b_panel = bytes,
+            .c = g->dw + row * d->in + column,
+            .c_row = d->in,
+            .accumulate = g->accumulate || g->begin > 0,
         };
         k->gemm(&call);
     }
@@ -264,8 +316,9 @@ static void sum_columns(void *context, int part, int parts, int worker)
     if (!g->accumulate)
         memset(g->db + own.begin, 0, (size_t)(own.end - own.begin) * sizeof *g->db);
     for (int64_t m = 0; m < d->rows; m++)
-        cpu_of(&g->plan->plan)->kernels->add_row(g->db + own.begin, at_element(g->dy, d->dtype_out, m * d->out + own.begin),
-                                                 d->dtype_out, NULL, own.end - own.begin);
+        cpu_of(&g->plan->plan)
+            ->kernels->add_row(g->db + own.begin, at_element(g->dy, d->dtype_out, m * d->out + own.begin), d->dtype_out,
+                               NULL, own.end - own.begin);
 }
 
 static void linear_backward_weight(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db,
@@ -297,12 +350,30 @@ static void linear_destroy(struct op_plan *plan)
 static vt_status open_onednn(struct linear_plan *p, size_t *workspace)
 {
     const struct linear_desc *d = &p->desc;
-    struct onednn_product_desc forward = {.m = d->rows, .n = d->out, .k = d->in, .a_row = d->x_stride, .a_column = 1, .b_row = 1,
-                                          .b_column = d->in, .threads = p->plan.backend->threads};
-    struct onednn_product_desc input = {.m = d->rows, .n = d->in, .k = d->out, .a_row = d->out, .a_column = 1, .b_row = d->in,
-                                        .b_column = 1, .threads = forward.threads};
-    struct onednn_product_desc weight = {.m = d->out, .n = d->in, .k = d->rows, .a_row = 1, .a_column = d->out,
-                                         .b_row = d->x_stride, .b_column = 1, .threads = forward.threads};
+    struct onednn_product_desc forward = {.m = d->rows,
+                                          .n = d->out,
+                                          .k = d->in,
+                                          .a_row = d->x_stride,
+                                          .a_column = 1,
+                                          .b_row = 1,
+                                          .b_column = d->in,
+                                          .threads = p->plan.backend->threads};
+    struct onednn_product_desc input = {.m = d->rows,
+                                        .n = d->in,
+                                        .k = d->out,
+                                        .a_row = d->out,
+                                        .a_column = 1,
+                                        .b_row = d->in,
+                                        .b_column = 1,
+                                        .threads = forward.threads};
+    struct onednn_product_desc weight = {.m = d->out,
+                                         .n = d->in,
+                                         .k = d->rows,
+                                         .a_row = 1,
+                                         .a_column = d->out,
+                                         .b_row = d->x_stride,
+                                         .b_column = 1,
+                                         .threads = forward.threads};
     VT_TRY(onednn_product_open(&forward, &p->forward));
     VT_TRY(onednn_product_open(&input, &p->input));
     VT_TRY(onednn_product_open(&weight, &p->weight[0]));

@@ -152,7 +152,8 @@ static vt_status loss_plan(struct backend *be, const struct loss_desc *desc, str
     VT_CHECK(desc->batch > 0 && desc->classes > 0 && desc->labels > 0);
     VT_CHECK(desc->smoothing >= 0 && desc->smoothing <= 1);
     VT_TRY(cpu_check_dtype("loss", desc->dtype_grad));
-    int64_t results = round_up(desc->batch * (int64_t)sizeof(struct row_result), 64), row = round_up(desc->classes * 4, 64);
+    int64_t results = round_up(desc->batch * (int64_t)sizeof(struct row_result), 64),
+            row = round_up(desc->classes * 4, 64);
     struct loss_plan *made;
     VT_TRY(cpu_plan_new(be, "rows", sizeof *made, results + row * be->threads, (void **)&made));
     made->desc = *desc;

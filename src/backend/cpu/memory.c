@@ -1,5 +1,5 @@
-/* Memory, streams and events. Device memory is host memory; large blocks sit on huge-page borders with the advice to use
- * them. Everything is synchronous. Copies may come from any thread; alloc and release from one. */
+/* Memory, streams and events. Device memory is host memory; large blocks sit on huge-page borders with the advice to
+ * use them. Everything is synchronous. Copies may come from any thread; alloc and release from one. */
 #include "backend/cpu/cpu.h"
 
 #include <string.h>

@@ -31,8 +31,9 @@ static dnnl_status_t matrix(dnnl_memory_desc_t *desc, int64_t rows, int64_t colu
             return dnnl_try_status_;                                                                                   \
     } while (0)
 
-static dnnl_status_t make_matmul_desc(struct onednn_product *p, const struct onednn_product_desc *d, const dnnl_memory_desc_t *a,
-                                      const dnnl_memory_desc_t *c, const dnnl_primitive_attr_t attr)
+static dnnl_status_t make_matmul_desc(struct onednn_product *p, const struct onednn_product_desc *d,
+                                      const dnnl_memory_desc_t *a, const dnnl_memory_desc_t *c,
+                                      const dnnl_primitive_attr_t attr)
 {
     dnnl_memory_desc_t any;
     const dnnl_dims_t dims = {d->k, d->n};
@@ -51,7 +52,8 @@ static dnnl_status_t make_matmul_desc(struct onednn_product *p, const struct one
     return dnnl_primitive_desc_create(&p->desc, &matmul, attr, p->engine, NULL);
 }
 
-static dnnl_status_t make_reorder(struct onednn_product *p, const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to)
+static dnnl_status_t make_reorder(struct onednn_product *p, const dnnl_memory_desc_t *from,
+                                  const dnnl_memory_desc_t *to)
 {
     dnnl_primitive_desc_t desc;
     DNNL_TRY(dnnl_reorder_primitive_desc_create(&desc, from, p->engine, to, p->engine, NULL));
@@ -104,7 +106,10 @@ vt_status onednn_product_open(const struct onednn_product_desc *desc, struct one
     return VT_OK;
 }
 
-size_t onednn_product_workspace(const struct onednn_product *product) { return product->packed_bytes + product->scratch_bytes; }
+size_t onednn_product_workspace(const struct onednn_product *product)
+{
+    return product->packed_bytes + product->scratch_bytes;
+}
 
 static void bind_memory(dnnl_memory_t memory, const void *pointer, dnnl_stream_t stream)
 {
@@ -121,7 +126,9 @@ void onednn_product_run(struct onednn_product *product, const void *a, const voi
     bind_memory(p->packed, workspace, p->stream);
     bind_memory(p->scratchpad, (char *)workspace + p->packed_bytes, p->stream);
     const dnnl_exec_arg_t pack[] = {{DNNL_ARG_FROM, p->b}, {DNNL_ARG_TO, p->packed}};
-    const dnnl_exec_arg_t multiply[] = {{DNNL_ARG_SRC, p->a}, {DNNL_ARG_WEIGHTS, p->packed}, {DNNL_ARG_DST, p->c},
+    const dnnl_exec_arg_t multiply[] = {{DNNL_ARG_SRC, p->a},
+                                        {DNNL_ARG_WEIGHTS, p->packed},
+                                        {DNNL_ARG_DST, p->c},
                                         {DNNL_ARG_SCRATCHPAD, p->scratchpad}};
     VT_CHECK(dnnl_primitive_execute(p->reorder, p->stream, 2, pack) == dnnl_success);
     VT_CHECK(dnnl_primitive_execute(p->matmul, p->stream, 4, multiply) == dnnl_success);

@@ -29,7 +29,8 @@ static void sumsq_chunks(struct backend *be, const float *grads, int64_t count, 
     cpu_parallel(be, cpu_parts(be, (count + NORM_CHUNK - 1) / NORM_CHUNK), norm_chunks, &job);
 }
 
-static void norm_finish(struct backend *be, const double *partial, int64_t count, float clip, struct step_scalars *scalars)
+static void norm_finish(struct backend *be, const double *partial, int64_t count, float clip,
+                        struct step_scalars *scalars)
 {
     (void)be;
     double sum = 0;
@@ -64,14 +65,25 @@ static void update_range(const struct update_job *job, const struct optim_segmen
     bf16_t *compute = job->compute ? job->compute + begin : NULL;
     float *ema = job->ema ? job->ema + begin : NULL;
     if (job->adam) {
-        struct adamw_call call = {.lr = lr, .decay = segment->weight_decay, .beta1 = h->beta1, .beta2 = h->beta2, .eps = h->eps,
+        struct adamw_call call = {.lr = lr,
+                                  .decay = segment->weight_decay,
+                                  .beta1 = h->beta1,
+                                  .beta2 = h->beta2,
+                                  .eps = h->eps,
                                   .correction1 = (float)(1 - pow((double)h->beta1, (double)h->step)),
                                   .correction2_sqrt = (float)sqrt(1 - pow((double)h->beta2, (double)h->step)),
-                                  .clip = job->clip, .ema_decay = job->ema_decay};
-        job->kernels->adamw(&call, end - begin, job->p + begin, job->g + begin, job->m + begin, job->v + begin, compute, ema);
+                                  .clip = job->clip,
+                                  .ema_decay = job->ema_decay};
+        job->kernels->adamw(&call, end - begin, job->p + begin, job->g + begin, job->m + begin, job->v + begin, compute,
+                            ema);
     } else {
-        struct sgd_call call = {.lr = lr, .decay = segment->weight_decay, .momentum = h->momentum, .clip = job->clip,
-                                .ema_decay = job->ema_decay, .nesterov = h->nesterov, .first = h->step == 1};
+        struct sgd_call call = {.lr = lr,
+                                .decay = segment->weight_decay,
+                                .momentum = h->momentum,
+                                .clip = job->clip,
+                                .ema_decay = job->ema_decay,
+                                .nesterov = h->nesterov,
+                                .first = h->step == 1};
         job->kernels->sgd(&call, end - begin, job->p + begin, job->g + begin, job->m + begin, compute, ema);
     }
 }
@@ -105,8 +117,19 @@ static void adamw(struct backend *be, const struct optim_segment *segments, int 
                   const struct step_scalars *scalars)
 {
     VT_CHECK(hyper->step >= 1);
-    struct update_job job = {((const struct cpu_backend *)be)->kernels, segments, count, hyper, true, p, g, m, v, compute, ema,
-                             ema_decay, scalars->clip_factor};
+    struct update_job job = {((const struct cpu_backend *)be)->kernels,
+                             segments,
+                             count,
+                             hyper,
+                             true,
+                             p,
+                             g,
+                             m,
+                             v,
+                             compute,
+                             ema,
+                             ema_decay,
+                             scalars->clip_factor};
     if (!scalars->nonfinite)
         cpu_parallel(be, cpu_parts(be, elements(segments, count) / GRAIN + 1), update, &job);
 }
@@ -116,8 +139,19 @@ static void sgd(struct backend *be, const struct optim_segment *segments, int co
                 const struct step_scalars *scalars)
 {
     VT_CHECK(hyper->step >= 1);
-    struct update_job job = {((const struct cpu_backend *)be)->kernels, segments, count, hyper, false, p, g, buf, NULL, compute,
-                             ema, ema_decay, scalars->clip_factor};
+    struct update_job job = {((const struct cpu_backend *)be)->kernels,
+                             segments,
+                             count,
+                             hyper,
+                             false,
+                             p,
+                             g,
+                             buf,
+                             NULL,
+                             compute,
+                             ema,
+                             ema_decay,
+                             scalars->clip_factor};
     if (!scalars->nonfinite)
         cpu_parallel(be, cpu_parts(be, elements(segments, count) / GRAIN + 1), update, &job);
 }

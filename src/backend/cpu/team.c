@@ -19,8 +19,8 @@
 
 enum { SPIN_NS = 50000, SPINS_PER_LOOK = 64, MAX_PARTS = (1 << 20) - 1 };
 
-/* One worker's share of the parts, claimed from its front by anyone: generation (24 bits), end (20), next (20) in one word,
- * so that a claim succeeds only in the run it was meant for. */
+/* One worker's share of the parts, claimed from its front by anyone: generation (24 bits), end (20), next (20) in one
+ * word, so that a claim succeeds only in the run it was meant for. */
 struct share {
     _Alignas(64) _Atomic uint64_t word;
 };
@@ -39,8 +39,8 @@ struct cpu_team {
     cpu_task *task;
     void *context;
     int parts;
-    _Alignas(64) _Atomic int left;             /* parts not yet done */
-    _Alignas(64) _Atomic uint32_t generation;  /* of the newest run; futex of sleeping helpers */
+    _Alignas(64) _Atomic int left;            /* parts not yet done */
+    _Alignas(64) _Atomic uint32_t generation; /* of the newest run; futex of sleeping helpers */
     _Atomic int sleepers;
     _Atomic bool closing;
 };
@@ -65,7 +65,8 @@ static int claim(struct share *share)
         int next = (int)(word & 0xfffff), end = (int)(word >> 20 & 0xfffff);
         if (next >= end)
             return -1;
-        if (atomic_compare_exchange_weak_explicit(&share->word, &word, word + 1, memory_order_acq_rel, memory_order_acquire))
+        if (atomic_compare_exchange_weak_explicit(&share->word, &word, word + 1, memory_order_acq_rel,
+                                                  memory_order_acquire))
             return next;
     }
 }

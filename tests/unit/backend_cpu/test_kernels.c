@@ -28,8 +28,15 @@ static void run_epilogue(enum activation act, bool derivative)
     static float ones[COUNT];
     for (int i = 0; i < COUNT; i++)
         ones[i] = 1;
-    struct epilogue e = {.c = derivative ? ones : inputs, .c_row = COUNT, .rows = 1, .columns = COUNT, .act = act,
-                         .pre = derivative ? inputs : NULL, .pre_row = COUNT, .y = outputs, .y_row = COUNT};
+    struct epilogue e = {.c = derivative ? ones : inputs,
+                         .c_row = COUNT,
+                         .rows = 1,
+                         .columns = COUNT,
+                         .act = act,
+                         .pre = derivative ? inputs : NULL,
+                         .pre_row = COUNT,
+                         .y = outputs,
+                         .y_row = COUNT};
     (derivative ? kernels->epilogue_backward : kernels->epilogue_forward)(&e);
 }
 
@@ -43,10 +50,22 @@ static double worst_error(double (*expected)(double))
     return worst;
 }
 
-static double gelu_erf(double x) { return 0.5 * x * erfc(-x / sqrt(2)); }
-static double gelu_erf_slope(double x) { return 0.5 * erfc(-x / sqrt(2)) + x * exp(-x * x / 2) / sqrt(2 * 3.14159265358979323846); }
-static double tanh_argument(double x) { return sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x); }
-static double gelu_tanh(double x) { return 0.5 * x * (1 + tanh(tanh_argument(x))); }
+static double gelu_erf(double x)
+{
+    return 0.5 * x * erfc(-x / sqrt(2));
+}
+static double gelu_erf_slope(double x)
+{
+    return 0.5 * erfc(-x / sqrt(2)) + x * exp(-x * x / 2) / sqrt(2 * 3.14159265358979323846);
+}
+static double tanh_argument(double x)
+{
+    return sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x);
+}
+static double gelu_tanh(double x)
+{
+    return 0.5 * x * (1 + tanh(tanh_argument(x)));
+}
 
 static void check_erf(void)
 {
@@ -131,16 +150,34 @@ static void check_cast(void)
     }
 }
 
-static void erf_is_accurate(void) { each_level(check_erf); }
-static void tanh_is_accurate(void) { each_level(check_tanh); }
-static void nan_passes_through(void) { each_level(check_nan); }
-static void exp_is_accurate(void) { each_level(check_exp); }
-static void draws_are_philox(void) { each_level(check_draws); }
-static void casts_round_to_even(void) { each_level(check_cast); }
+static void erf_is_accurate(void)
+{
+    each_level(check_erf);
+}
+static void tanh_is_accurate(void)
+{
+    each_level(check_tanh);
+}
+static void nan_passes_through(void)
+{
+    each_level(check_nan);
+}
+static void exp_is_accurate(void)
+{
+    each_level(check_exp);
+}
+static void draws_are_philox(void)
+{
+    each_level(check_draws);
+}
+static void casts_round_to_even(void)
+{
+    each_level(check_cast);
+}
 
 static const struct test_case cases[] = {
-    {"erf is accurate", erf_is_accurate},     {"tanh is accurate", tanh_is_accurate},
+    {"erf is accurate", erf_is_accurate},       {"tanh is accurate", tanh_is_accurate},
     {"NaN passes through", nan_passes_through}, {"exp is accurate", exp_is_accurate},
-    {"draws are Philox", draws_are_philox},   {"casts round to even", casts_round_to_even},
+    {"draws are Philox", draws_are_philox},     {"casts round to even", casts_round_to_even},
 };
 TEST_MAIN("kernels", cases)

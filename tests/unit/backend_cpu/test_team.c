@@ -53,9 +53,18 @@ static void runs(int threads, int rounds, int pause_every)
     CU_ASSERT_PTR_NULL(team);
 }
 
-static void one_thread(void) { runs(1, 200, 0); }
-static void many_threads_in_quick_succession(void) { runs(THREADS, 5000, 0); }
-static void sleeping_helpers_wake_up(void) { runs(3, 200, 1); }
+static void one_thread(void)
+{
+    runs(1, 200, 0);
+}
+static void many_threads_in_quick_succession(void)
+{
+    runs(THREADS, 5000, 0);
+}
+static void sleeping_helpers_wake_up(void)
+{
+    runs(3, 200, 1);
+}
 
 static void a_team_that_never_ran_closes(void)
 {

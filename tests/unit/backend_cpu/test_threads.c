@@ -61,12 +61,19 @@ static void *take_filled(struct tape *t, int64_t count, enum dtype dtype)
 static void run_linear(struct tape *t, enum dtype dtype)
 {
     struct nn_ops *nn = &t->be->nn;
-    struct linear_desc desc = {.rows = M, .in = D, .out = F, .dtype = dtype, .dtype_out = dtype, .bias = true, .act = ACT_GELU_ERF,
+    struct linear_desc desc = {.rows = M,
+                               .in = D,
+                               .out = F,
+                               .dtype = dtype,
+                               .dtype_out = dtype,
+                               .bias = true,
+                               .act = ACT_GELU_ERF,
                                .input_act = ACT_GELU_TANH};
     struct op_plan *plan;
     ASSERT_OK(nn->linear_plan(t->be, &desc, &plan));
     ASSERT_OK(t->be->reserve_workspace(t->be));
-    void *x = take_filled(t, M * D, dtype), *w = take_filled(t, F * D, dtype), *y = take(t, M * F * 4), *pre = take(t, M * F * 4);
+    void *x = take_filled(t, M * D, dtype), *w = take_filled(t, F * D, dtype), *y = take(t, M * F * 4),
+         *pre = take(t, M * F * 4);
     float *b = take_filled(t, F, DTYPE_F32), *dw = take_filled(t, F * D, DTYPE_F32), *db = take_filled(t, F, DTYPE_F32);
     void *dx = take(t, M * D * 4);
     watching = true;
@@ -81,8 +88,19 @@ static void run_attention(struct tape *t, enum dtype dtype, const struct op_rand
 {
     struct nn_ops *nn = &t->be->nn;
     struct attention_view view = {N * 3 * D, D / HEADS, 3 * D}, o_view = {N * D, D / HEADS, D};
-    struct attention_desc desc = {.batch = B, .heads = HEADS, .queries = N, .keys = N, .head_dim = D / HEADS, .dtype = dtype,
-                                  .scale = 0.2f, .q = view, .k = view, .v = view, .o = o_view, .dropout = 0.2f, .purpose = 17};
+    struct attention_desc desc = {.batch = B,
+                                  .heads = HEADS,
+                                  .queries = N,
+                                  .keys = N,
+                                  .head_dim = D / HEADS,
+                                  .dtype = dtype,
+                                  .scale = 0.2f,
+                                  .q = view,
+                                  .k = view,
+                                  .v = view,
+                                  .o = o_view,
+                                  .dropout = 0.2f,
+                                  .purpose = 17};
     struct op_plan *plan;
     ASSERT_OK(nn->attention_plan(t->be, &desc, &plan));
     ASSERT_OK(t->be->reserve_workspace(t->be));
@@ -92,7 +110,8 @@ static void run_attention(struct tape *t, enum dtype dtype, const struct op_rand
     float *lse = take(t, M * HEADS * 4);
     watching = true;
     nn->attention_forward(plan, qkv, qkv + step, qkv + 2 * step, o, lse, random);
-    nn->attention_backward(plan, qkv, qkv + step, qkv + 2 * step, o, lse, d_o, dqkv, dqkv + step, dqkv + 2 * step, random);
+    nn->attention_backward(plan, qkv, qkv + step, qkv + 2 * step, o, lse, d_o, dqkv, dqkv + step, dqkv + 2 * step,
+                           random);
     watching = false;
     op_plan_close(&plan);
 }
@@ -100,20 +119,42 @@ static void run_attention(struct tape *t, enum dtype dtype, const struct op_rand
 static void run_add_norm(struct tape *t, enum dtype dtype, const struct op_random *random)
 {
     struct nn_ops *nn = &t->be->nn;
-    struct add_norm_desc desc = {.batch = B, .tokens = N, .width = D, .dtype = dtype, .dtype_stream = DTYPE_F32, .eps = 1e-6f,
-                                 .has_delta = true, .layer_scale = true, .dropout = 0.1f, .dropout_purpose = 18, .drop_path = 0.3f,
+    struct add_norm_desc desc = {.batch = B,
+                                 .tokens = N,
+                                 .width = D,
+                                 .dtype = dtype,
+                                 .dtype_stream = DTYPE_F32,
+                                 .eps = 1e-6f,
+                                 .has_delta = true,
+                                 .layer_scale = true,
+                                 .dropout = 0.1f,
+                                 .dropout_purpose = 18,
+                                 .drop_path = 0.3f,
                                  .drop_path_purpose = 21};
     struct op_plan *plan;
     ASSERT_OK(nn->add_norm_plan(t->be, &desc, &plan));
     ASSERT_OK(t->be->reserve_workspace(t->be));
-    struct add_norm_forward_args f = {
-        .x = take_filled(t, M * D, DTYPE_F32), .delta = take_filled(t, M * D, dtype), .ls = take_filled(t, D, DTYPE_F32),
-        .weight = take_filled(t, D, DTYPE_F32), .bias = take_filled(t, D, DTYPE_F32), .x_out = take(t, M * D * 4),
-        .y = take(t, M * D * 4), .stats = take(t, M * 8)};
-    struct add_norm_backward_args g = {
-        .dy = take_filled(t, M * D, dtype), .x_out = f.x_out, .stats = f.stats, .ls = f.ls, .weight = f.weight, .delta = f.delta,
-        .dx_in = take_filled(t, M * D, DTYPE_F32), .dx = take(t, M * D * 4), .ddelta = take(t, M * D * 4), .dweight = take(t, D * 4),
-        .dbias = take(t, D * 4), .dls = take(t, D * 4), .ddelta_sum = take(t, D * 4)};
+    struct add_norm_forward_args f = {.x = take_filled(t, M * D, DTYPE_F32),
+                                      .delta = take_filled(t, M * D, dtype),
+                                      .ls = take_filled(t, D, DTYPE_F32),
+                                      .weight = take_filled(t, D, DTYPE_F32),
+                                      .bias = take_filled(t, D, DTYPE_F32),
+                                      .x_out = take(t, M * D * 4),
+                                      .y = take(t, M * D * 4),
+                                      .stats = take(t, M * 8)};
+    struct add_norm_backward_args g = {.dy = take_filled(t, M * D, dtype),
+                                       .x_out = f.x_out,
+                                       .stats = f.stats,
+                                       .ls = f.ls,
+                                       .weight = f.weight,
+                                       .delta = f.delta,
+                                       .dx_in = take_filled(t, M * D, DTYPE_F32),
+                                       .dx = take(t, M * D * 4),
+                                       .ddelta = take(t, M * D * 4),
+                                       .dweight = take(t, D * 4),
+                                       .dbias = take(t, D * 4),
+                                       .dls = take(t, D * 4),
+                                       .ddelta_sum = take(t, D * 4)};
     watching = true;
     nn->add_norm_forward(plan, &f, random);
     nn->add_norm_backward(plan, &g, random);
@@ -124,13 +165,20 @@ static void run_add_norm(struct tape *t, enum dtype dtype, const struct op_rando
 static void run_embed(struct tape *t, enum dtype dtype, const struct op_random *random)
 {
     struct nn_ops *nn = &t->be->nn;
-    struct embed_desc desc = {.batch = B, .patches = N - 1, .width = D, .cls_token = true, .dtype = dtype,
-                              .dtype_stream = DTYPE_F32, .dropout = 0.1f, .purpose = 16};
+    struct embed_desc desc = {.batch = B,
+                              .patches = N - 1,
+                              .width = D,
+                              .cls_token = true,
+                              .dtype = dtype,
+                              .dtype_stream = DTYPE_F32,
+                              .dropout = 0.1f,
+                              .purpose = 16};
     struct op_plan *plan;
     ASSERT_OK(nn->embed_plan(t->be, &desc, &plan));
     ASSERT_OK(t->be->reserve_workspace(t->be));
     void *patches = take_filled(t, M * D, dtype), *x = take(t, M * D * 4), *dpatches = take(t, M * D * 4);
-    float *cls = take_filled(t, D, DTYPE_F32), *pos = take_filled(t, N * D, DTYPE_F32), *sum = take_filled(t, D, DTYPE_F32);
+    float *cls = take_filled(t, D, DTYPE_F32), *pos = take_filled(t, N * D, DTYPE_F32),
+          *sum = take_filled(t, D, DTYPE_F32);
     watching = true;
     nn->embed_forward(plan, patches, cls, pos, x, random);
     nn->embed_backward(plan, x, dpatches, cls, pos, sum, true, random);
@@ -149,8 +197,13 @@ static void run_loss_and_update(struct tape *t)
     static const int32_t ids[B] = {5, 100, 0};
     static const float ones[B] = {1, 1, 1};
     struct step_scalars *scalars = take(t, sizeof *scalars);
-    struct loss_args args = {.logits = take_filled(t, B * CLASSES, DTYPE_F32), .label_id = ids, .label_weight = ones,
-                             .row_weight = ones, .grad_scale = 0.5f, .dlogits = take(t, B * CLASSES * 4), .row_loss = take(t, B * 4),
+    struct loss_args args = {.logits = take_filled(t, B * CLASSES, DTYPE_F32),
+                             .label_id = ids,
+                             .label_weight = ones,
+                             .row_weight = ones,
+                             .grad_scale = 0.5f,
+                             .dlogits = take(t, B * CLASSES * 4),
+                             .row_loss = take(t, B * 4),
                              .scalars = scalars};
     float *p = take_filled(t, SIZE, DTYPE_F32);
     double *partial = take(t, 16);
