@@ -15,12 +15,14 @@
 #endif
 #endif
 #ifdef WITH_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
 namespace simt
 {
-enum { STACK_BYTES = 256 * 1024, SAVED_REGISTERS = 6 };
+enum { STACK_BYTES = 256 * 1024, OUTER_FRAMES_BYTES = 4096, SAVED_REGISTERS = 6 };
 
 struct context {
     void *stack_pointer; /* x86-64 */
@@ -75,8 +77,18 @@ static void begin()
     abort();
 }
 
-void fiber_reset(fiber *f)
+void fiber_reset(fiber *f, bool abandoned)
 {
+#ifdef WITH_ASAN
+    size_t marked = abandoned ? STACK_BYTES : OUTER_FRAMES_BYTES; /* by frames that never returned */
+    ASAN_UNPOISON_MEMORY_REGION(f->stack + STACK_BYTES - marked, marked);
+#else
+    (void)abandoned;
+#endif
+#ifdef WITH_ASAN
+    /* The frames it was left in never return to take their redzones away. */
+    __asan_unpoison_memory_region(f->stack, STACK_BYTES);
+#endif
 #ifdef __x86_64__
     /* What the first switch pops: six registers and begin's address, 16-byte aligned as after a call. */
     uintptr_t top = ((uintptr_t)f->stack + STACK_BYTES - 64) & ~(uintptr_t)15;
@@ -102,7 +114,7 @@ fiber *fiber_new(void (*entry)())
     fiber *f = new fiber();
     f->entry = entry;
     f->stack = (char *)map + page;
-    fiber_reset(f);
+    fiber_reset(f, false);
     return f;
 }
 
