@@ -16,6 +16,7 @@
 
 static const double FP32_LIMIT = 1e-5, SHARP_LIMIT = 1e-3;
 static const double BF16_UNIT = 0x1p-8, BF16_LIMIT = 2.5, BF16_RMS_LIMIT = 1.5, FUSED_RMS_LIMIT = 3;
+static const double SHARP_GRAD_TIMES = 16; /* of FUSED's */
 /* Where ref rounds nothing (copies), a few flips of the last bit are still no error. */
 static const double BF16_FLOOR = 0.1;
 
@@ -60,14 +61,19 @@ static bool same_bits(const struct tensor_spec *spec, const void *a, const void 
 
 static bool fused(const struct tensor_spec *spec)
 {
-    return spec->limit == LIMIT_FUSED || spec->limit == LIMIT_SHARP;
+    return spec->limit == LIMIT_FUSED || spec->limit == LIMIT_SHARP || spec->limit == LIMIT_SHARP_GRAD;
+}
+
+static double sharp_grad_times(const struct tensor_spec *spec)
+{
+    return spec->limit == LIMIT_SHARP_GRAD ? SHARP_GRAD_TIMES : 1;
 }
 
 static double element_limit(const struct tensor_spec *spec, bool bf16_case)
 {
     if (spec->dtype == DTYPE_BF16)
-        return BF16_LIMIT * BF16_UNIT * (fused(spec) ? 2 : 1);
-    if (spec->limit == LIMIT_SHARP)
+        return BF16_LIMIT * BF16_UNIT * (fused(spec) ? 2 : 1) * sharp_grad_times(spec);
+    if (spec->limit == LIMIT_SHARP || spec->limit == LIMIT_SHARP_GRAD)
         return SHARP_LIMIT;
     return spec->limit == LIMIT_ROUNDED && bf16_case ? 2 * BF16_UNIT : FP32_LIMIT;
 }
@@ -129,7 +135,7 @@ static void compare_output(const struct tensor_spec *spec, const struct tensor_s
         return;
     double floor_rms = fmax(sqrt(sums.floor / (double)sums.count), BF16_FLOOR * BF16_UNIT * rms);
     double times = sqrt(sums.error / (double)sums.count) / (floor_rms + 1e-300);
-    double times_limit = fused(spec) ? FUSED_RMS_LIMIT : BF16_RMS_LIMIT;
+    double times_limit = (fused(spec) ? FUSED_RMS_LIMIT : BF16_RMS_LIMIT) * sharp_grad_times(spec);
     char text[128];
     snprintf(text, sizeof text, "rms %.2f rounding floors (limit %.1f)", times, times_limit);
     note(worst, times / times_limit, spec->name, text);

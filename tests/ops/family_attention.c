@@ -19,6 +19,12 @@ static const struct op_case CASES[] = {
      .desc.attention = {SIZE(2, 3, 65, 65, 64), .scale = 0.125f, .dropout = 0.1f, .purpose = 529}},
     {"d=80, 50 tokens", .desc.attention = {SIZE(2, 2, 50, 50, 80), .scale = 0.1118f}},
     {"map pool 2x4x1x49x32", .layout = LAYOUT_TOKENS, .desc.attention = {SIZE(2, 4, 1, 49, 32), .scale = 0.1768f}},
+    {"d=80, 257 tokens", .desc.attention = {SIZE(1, 1, 257, 257, 80), .scale = 0.1118f}},
+    {"d=128, 21 queries, 70 keys", .layout = LAYOUT_TOKENS, .desc.attention = {SIZE(1, 2, 21, 70, 128), .scale = 0.0884f}},
+    {"d=96, 145 queries, 33 keys", .layout = LAYOUT_HEADS, .desc.attention = {SIZE(1, 2, 145, 33, 96), .scale = 0.1021f}},
+    {"d=64, 208 tokens", .desc.attention = {SIZE(1, 1, 208, 208, 64), .scale = 0.125f}},
+    {"d=64, 300 tokens", .desc.attention = {SIZE(1, 1, 300, 300, 64), .scale = 0.125f}},
+    {"d=48, 90 tokens", .desc.attention = {SIZE(1, 2, 90, 90, 48), .scale = 0.1443f}},
     {"d=32, 17 tokens, head-major", .layout = LAYOUT_HEADS,
      .desc.attention = {SIZE(3, 2, 17, 17, 32), .scale = 0.1768f}},
 };
@@ -66,13 +72,14 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
 {
     const struct attention_desc *d = &c->desc.attention;
     int64_t k, v, qkv = offsets(c, &k, &v), o = d->batch * d->queries * d->heads * d->head_dim;
-    enum limit limit = c->options & OPT_SHARP ? LIMIT_SHARP : LIMIT_FUSED;
+    const bool sharp = c->options & OPT_SHARP;
+    const enum limit limit = sharp ? LIMIT_SHARP : LIMIT_FUSED, grad_limit = sharp ? LIMIT_SHARP_GRAD : LIMIT_FUSED;
     s[QKV] = (struct tensor_spec){"qkv", d->dtype, qkv, FWD_IN | BWD_IN};
     s[POSITION] = (struct tensor_spec){"position", DTYPE_I64, d->batch, FWD_IN | BWD_IN, .fill = FILL_POSITION};
     s[O] = (struct tensor_spec){"o", d->dtype, o, FWD_OUT | BWD_IN, .limit = limit};
     s[LSE] = (struct tensor_spec){"lse", DTYPE_F32, d->batch * d->heads * d->queries, FWD_OUT | BWD_IN};
     s[DO] = (struct tensor_spec){"d_o", d->dtype, o, BWD_IN, .dout_of = 1 + O};
-    s[DQKV] = (struct tensor_spec){"dqkv", d->dtype, qkv, BWD_OUT, .limit = limit, .grad_of = 1 + QKV};
+    s[DQKV] = (struct tensor_spec){"dqkv", d->dtype, qkv, BWD_OUT, .limit = grad_limit, .grad_of = 1 + QKV};
     return COUNT;
 }
 

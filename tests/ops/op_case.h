@@ -33,7 +33,9 @@ enum limit {
     LIMIT_EXACT,   /* bit for bit */
     LIMIT_ROUNDED, /* fp32 sums whose terms a backend may round to T first: one bf16 rounding when T is bf16 */
     LIMIT_FUSED,   /* bf16 results of chained products: intermediates (p, ds) may be rounded to bf16 too */
-    LIMIT_SHARP    /* FUSED, with scores near 80: fp32 rounds them by 80 * 2^-24, which exp passes on; fp32 1e-3 */
+    LIMIT_SHARP,   /* FUSED, with scores near 80: fp32 rounds them by 80 * 2^-24, which exp passes on; fp32 1e-3 */
+    LIMIT_SHARP_GRAD /* SHARP; in bf16 the sum of p dp may be that of d_o o, with o as rounded: 2^-9 |d_o| |o| scale |k| of
+                        error, beside which the gradients of a nearly one-hot softmax are small */
 };
 
 struct tensor_spec {
