@@ -75,6 +75,8 @@ double cuda_time(struct cuda_backend *cuda, void (*enqueue)(void *context, int r
 void cuda_add_bias(struct backend *be, float *x, const float *bias, int64_t rows, int64_t columns);
 void cuda_memory_install(struct backend *be);
 void cuda_memory_close(struct cuda_backend *cuda);
+/* Rows of row_bytes, stride_bytes apart, close together. */
+void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes, int64_t rows);
 void cuda_linear_install(struct backend *be);
 void cuda_attention_install(struct backend *be);
 void cuda_attention_close(struct cuda_backend *cuda);

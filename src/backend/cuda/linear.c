@@ -1,7 +1,6 @@
 /* Linear layers: products of gemm.c, and own kernels for what their epilogues do not do. gemm_shape.c says which ways there
  * are; here the faster one is chosen, per shape, once. Bound by the matrix units; an own kernel beside the product adds one
  * pass over the activations, bound by memory. */
-#include <cuda_runtime.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,10 +105,8 @@ static const void *widen(const struct linear_plan *p, const void *x)
     const struct linear_desc *d = &p->desc;
     char *wide = scratch_of(p), *rows = wide + aligned((size_t)(d->rows * d->in) * sizeof(float));
     if (d->x_stride != d->in) {
-        size_t element = dtype_bytes(d->dtype), width = (size_t)d->in * element;
-        struct cuda_backend *cuda = cuda_of(&p->plan);
-        cuda_note(cuda, (int)cudaMemcpy2DAsync(rows, width, x, (size_t)d->x_stride * element, width, (size_t)d->rows,
-                                               cudaMemcpyDeviceToDevice, cuda_stream(cuda)), "gathering the rows of x");
+        size_t element = dtype_bytes(d->dtype);
+        cuda_gather_rows(cuda_of(&p->plan), rows, x, (size_t)d->in * element, (size_t)d->x_stride * element, d->rows);
         x = rows;
     }
     cast(p, x, d->dtype, wide, DTYPE_F32, d->rows * d->in);

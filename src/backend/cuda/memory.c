@@ -135,6 +135,12 @@ static void zero(struct backend *be, enum stream stream, void *device, size_t by
         cuda_note(cuda, (int)cudaMemsetAsync(device, 0, bytes, cuda->streams[stream]), "zero");
 }
 
+void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes, int64_t rows)
+{
+    cuda_note(cuda, (int)cudaMemcpy2DAsync(to, row_bytes, from, stride_bytes, row_bytes, (size_t)rows, cudaMemcpyDeviceToDevice,
+                                           cuda_stream(cuda)), "cudaMemcpy2DAsync");
+}
+
 /* Waiting sleeps instead of spinning: the loader's threads need the core. */
 static struct event *event_new(struct backend *be)
 {

@@ -1,0 +1,18 @@
+/* gemm.h on the CPU: products exactly as cuBLASLt is asked for them, so that linear.c's mapping is proven without a GPU. */
+#ifndef VT_TESTS_GEMM_EMULATED_H
+#define VT_TESTS_GEMM_EMULATED_H
+
+#include <stdbool.h>
+
+struct emulated_library {
+    bool refuses_fp32_bias;  /* of a bf16 D */
+    bool refuses_epilogues;  /* all but plain products */
+    bool prefers_fused;      /* what the clock says */
+    int opened, open, timed; /* products: made so far, in use; times taken */
+};
+extern struct emulated_library emulated;
+
+/* Forget the tuning table. */
+void emulated_forget(void);
+
+#endif

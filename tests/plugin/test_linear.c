@@ -1,0 +1,106 @@
+/* linear.c against ref, its products done by an emulation that follows cuBLASLt's rules, its own kernels on the CPU. Each way
+ * the library may answer gives each route its turn. */
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/cuda/cuda.h"
+#include "backend_simt.h"
+#include "compare.h"
+#include "gemm_emulated.h"
+#include "tensors.h"
+
+static const struct {
+    const char *name;
+    struct emulated_library library;
+    bool tune;
+} ANSWERS[] = {
+    {"first candidates", {0}, false},
+    {"fused is faster", {.prefers_fused = true}, true},
+    {"own kernels are faster", {.prefers_fused = false}, true},
+    {"no fp32 bias on bf16", {.refuses_fp32_bias = true, .prefers_fused = true}, true},
+    {"no epilogue at all", {.refuses_epilogues = true}, true},
+};
+
+static vt_status open_candidate(bool tune, struct backend **out)
+{
+    const struct backend_desc desc = {0};
+    VT_TRY(backend_simt_open(&desc, out));
+    ((struct cuda_backend *)*out)->tune = tune;
+    cuda_linear_install(*out);
+    return VT_OK;
+}
+
+/* The large cases once; then those whose routes differ. */
+static struct compare_result compare(int i, struct backend *ref, struct backend *candidate, bool quiet)
+{
+    static const char *const all[] = {"linear: ", NULL};
+    static const char *const some[] = {"linear: gelu", "linear: tanh", "linear: odd", "linear: logits", "linear: strided",
+                                       "linear: db", "linear: fc1 tanh", "linear: fc2 tanh", NULL};
+    struct compare_result sum = {0};
+    for (const char *const *filter = i == 0 ? all : some; *filter; filter++) {
+        struct compare_result result = ops_compare(ref, candidate, *filter, quiet);
+        sum.passed += result.passed;
+        sum.failed += result.failed + (result.passed == 0);
+    }
+    return sum;
+}
+
+static int run_answer(int i, struct backend *ref)
+{
+    struct backend *candidate;
+    emulated = ANSWERS[i].library;
+    emulated_forget();
+    if (open_candidate(ANSWERS[i].tune, &candidate) != VT_OK) {
+        fprintf(stderr, "%s\n", status_message());
+        return 1;
+    }
+    struct compare_result result = compare(i, ref, candidate, true);
+    printf("%-24s %d passed, %d failed; %d products, %d timed\n", ANSWERS[i].name, result.passed, result.failed, emulated.opened,
+           emulated.timed);
+    if (result.failed) /* again, with the reasons */
+        (void)compare(i, ref, candidate, false);
+    candidate->close(candidate);
+    bool clean = emulated.open == 0 && (emulated.timed > 0) == (ANSWERS[i].tune && !emulated.refuses_epilogues);
+    if (!clean)
+        printf("  %d products were never closed, or timing was not as expected\n", emulated.open);
+    return result.failed != 0 || !clean;
+}
+
+/* A second plan of the same layer takes the stored choice: nothing is timed again, the other choice is not opened. */
+static int run_stored(struct backend *ref)
+{
+    struct linear_desc desc = {.rows = 32, .in = 16, .out = 24, .dtype = DTYPE_BF16, .dtype_out = DTYPE_BF16, .bias = true,
+                               .act = ACT_GELU_TANH};
+    struct backend *candidate;
+    struct op_plan *first = NULL, *second = NULL;
+    (void)ref;
+    emulated = (struct emulated_library){.prefers_fused = true};
+    emulated_forget();
+    if (open_candidate(true, &candidate) != VT_OK || candidate->nn.linear_plan(candidate, &desc, &first) != VT_OK)
+        return 1;
+    int timed = emulated.timed;
+    emulated.prefers_fused = false;
+    bool good = candidate->nn.linear_plan(candidate, &desc, &second) == VT_OK && timed > 0 && emulated.timed == timed;
+    good = good && second && strcmp(first->algorithm, second->algorithm) == 0;
+    printf("%-24s %s: %s\n", "stored choice", good ? "ok" : "WRONG", second ? second->algorithm : status_message());
+    op_plan_close(&first);
+    op_plan_close(&second);
+    candidate->close(candidate);
+    return !good || emulated.open != 0;
+}
+
+int main(void)
+{
+    const struct backend_desc plain = {0};
+    struct backend *ref;
+    int failures = 0;
+    tensors_guard_hook = backend_simt_guard;
+    if (backend_ref_open(&plain, &ref) != VT_OK)
+        return 1;
+    for (size_t i = 0; i < sizeof ANSWERS / sizeof *ANSWERS; i++)
+        failures += run_answer((int)i, ref);
+    failures += run_stored(ref);
+    emulated_forget();
+    ref->close(ref);
+    return failures != 0;
+}
