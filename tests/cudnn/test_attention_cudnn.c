@@ -1,0 +1,100 @@
+/* Without a GPU: does the installed cuDNN take our attention graphs, for each kind of device? Its heuristics read the
+ * device's properties as JSON (these are an H100's, by its datasheet, with other compute capabilities put in) and need some
+ * libcuda to be there; where no driver is, the toolkit's stub does. What stays open here: loading, running, numbers. */
+#include <dlfcn.h>
+
+#include "backend/cuda/attention_cudnn.h"
+#include "test.h"
+
+enum { SKIPPED = 77 };
+
+static const char JSON[] =
+    "{\"maxGridSize\":[2147483647,65535,65535],\"maxBlockSize\":[1024,1024,64],\"regsPerBlock\":65536,"
+    "\"multiProcessorCount\":132,\"warpSize\":32,\"maxSharedMemoryPerBlock\":49152,"
+    "\"maxSharedMemoryPerBlockOptin\":%d,\"reservedSharedMemoryPerBlock\":1024,\"maxRegistersPerSM\":65536,"
+    "\"maxCtasPerSM\":32,\"maxThreadsPerBlock\":1024,\"maxThreadsPerSM\":2048,\"pciDeviceId\":0,\"isTccDriver\":0,"
+    "\"supportCoopLaunch\":1,\"totalGlobalMem\":85000000000,\"smClockRateKHz\":1980000,\"memClockRateKHz\":2619000,"
+    "\"l2CacheSize\":52428800,\"cudaDeviceId\":0,\"deviceVer\":%d,\"driverVer\":13000,\"deviceName\":\"sm_%d\"}";
+
+static struct attention_desc packed(int64_t batch, int64_t heads, int64_t n, int64_t d)
+{
+    const struct attention_view qkv = {n * 3 * heads * d, d, 3 * heads * d}, o = {n * heads * d, d, heads * d};
+    return (struct attention_desc){.batch = batch, .heads = heads, .queries = n, .keys = n, .head_dim = d, .dtype = DTYPE_BF16,
+                                   .scale = 0.125f, .q = qkv, .k = qkv, .v = qkv, .o = o};
+}
+
+static const char *json_of(int sm)
+{
+    static char text[1024];
+    const int shared = sm == 80 ? 166912 : sm == 120 ? 101376 : 232448;
+    snprintf(text, sizeof text, JSON, shared, sm * 10, sm);
+    return text;
+}
+
+static const char *const FORMS[] = {"unified", "forward", "backward"};
+
+static void check_counts(int sm)
+{
+    static const int64_t SHAPES[][4] = {{64, 12, 197, 64}, {256, 6, 196, 64}, {64, 16, 257, 80}, {32, 16, 577, 64}};
+    const struct cudnn_target target = {.device_json = json_of(sm)};
+    for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++) {
+        struct attention_desc desc = packed(SHAPES[i][0], SHAPES[i][1], SHAPES[i][2], SHAPES[i][3]);
+        for (int form = ATTENTION_UNIFIED; form <= ATTENTION_BACKWARD; form++) {
+            int count = 0;
+            ASSERT_OK(attention_cudnn_count(&target, &desc, (enum attention_form)form, &count));
+            printf("\n    sm_%d N=%lld d=%lld %s: %d", sm, (long long)desc.keys, (long long)desc.head_dim, FORMS[form], count);
+            CU_ASSERT(count >= 1);
+        }
+    }
+}
+
+static void test_sm80(void) { check_counts(80); }
+static void test_sm90(void) { check_counts(90); }
+static void test_sm100(void) { check_counts(100); }
+static void test_sm120(void) { check_counts(120); }
+
+/* A plan is compiled up to where the driver loads it; only that may fail here, and cuDNN's words say so. */
+static void test_plan(void)
+{
+    const struct cudnn_target target = {.device_json = json_of(90)};
+    const struct attention_desc desc = packed(64, 12, 197, 64);
+    for (int form = ATTENTION_UNIFIED; form <= ATTENTION_BACKWARD; form++) {
+        struct attention_cudnn *plan = NULL;
+        vt_status status = attention_cudnn_open(&target, &desc, (enum attention_form)form, 0, &plan);
+        printf("\n    %s: %s", FORMS[form], status == VT_OK ? "finalised" : status_message());
+        if (status == VT_OK)
+            printf(", workspace %zu", attention_cudnn_workspace(plan));
+        CU_ASSERT(status == VT_OK || strstr(status_message(), "FAILED_CUDA_DRIVER"));
+        attention_cudnn_close(&plan);
+    }
+}
+
+static void test_refusals(void)
+{
+    const struct cudnn_target target = {.device_json = json_of(90)};
+    struct attention_desc desc = packed(64, 12, 197, 64);
+    struct attention_cudnn *plan = NULL;
+    ASSERT_FAILS(attention_cudnn_open(&target, &desc, ATTENTION_FORWARD, 15, &plan), VT_E_UNSUPPORTED, "not a way 15");
+    desc.dropout = 0.1f;
+    ASSERT_FAILS(attention_cudnn_open(&target, &desc, ATTENTION_FORWARD, 0, &plan), VT_E_UNSUPPORTED, "attention dropout");
+    CU_ASSERT_PTR_NULL(plan);
+}
+
+static const struct test_case CASES[] = {
+    {"sm_80", test_sm80},   {"sm_90", test_sm90}, {"sm_100", test_sm100},
+    {"sm_120", test_sm120}, {"plans", test_plan}, {"refusals", test_refusals},
+};
+
+int main(void)
+{
+    if (!dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL) && !dlopen(VT_CUDA_STUB, RTLD_NOW | RTLD_GLOBAL)) {
+        printf("SKIPPED: neither a driver nor the toolkit's stub libcuda: %s\n", dlerror());
+        return SKIPPED;
+    }
+    if (cudnn_load() != VT_OK) {
+        printf("SKIPPED: %s\n", status_message());
+        return SKIPPED;
+    }
+    printf("cuDNN %zu\n", cudnn_version());
+    return run_tests("attention_cudnn", CASES, (int)(sizeof CASES / sizeof *CASES));
+}
