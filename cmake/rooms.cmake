@@ -2,8 +2,8 @@
 # (tests/layering) checks every #include against. Vendor headers have one home each, listed there too.
 add_library(vt_flags INTERFACE)
 target_compile_definitions(vt_flags INTERFACE _GNU_SOURCE)
-target_compile_options(vt_flags INTERFACE -Wall -Wextra -Wshadow -Werror -Wstrict-prototypes -Wmissing-prototypes
-                                          -fno-math-errno -fno-trapping-math)
+target_compile_options(vt_flags INTERFACE -Wall -Wextra -Wshadow -Werror -fno-math-errno -fno-trapping-math
+                                          $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes;-Wmissing-prototypes>)
 target_include_directories(vt_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 if(VT_SANITIZE)
   target_compile_options(vt_flags INTERFACE -fsanitize=${VT_SANITIZE} -fno-omit-frame-pointer)

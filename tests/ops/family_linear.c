@@ -50,7 +50,9 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
     s[INPUT_PRE] = (struct tensor_spec){"input_pre", d->dtype, d->rows * d->in, d->input_act ? FWD_IN | BWD_IN : 0};
     s[DY] =
         (struct tensor_spec){"dy", d->dtype_out, d->rows * d->out, BWD_IN, .dout_of = graded * (1 + (pre ? PRE : Y))};
+    /* Where no epilogue does it, the slope multiplies a product that was rounded to T. */
     s[DX] = (struct tensor_spec){"dx", d->dtype, x_count, BWD_OUT,
+                                 .limit = d->input_act ? LIMIT_FUSED : LIMIT_DTYPE,
                                  .grad_of = graded * (1 + (d->input_act ? INPUT_PRE : X))};
     s[DW] = (struct tensor_spec){"dw", DTYPE_F32, d->out * d->in, BWD_OUT | ACCUMULATES, .grad_of = graded * (1 + W)};
     bool db = !(c->options & OPT_NO_DB);

@@ -208,6 +208,16 @@ static void enqueue(const struct op_family *family, const struct op_run *run, en
         family->backward(run);
 }
 
+void (*tensors_guard_hook)(void *guard, size_t bytes, bool closed);
+
+static void guard_all(const struct tensors *t, void *const *device, bool closed)
+{
+    for (int k = 0; tensors_guard_hook && k < t->count; k++) {
+        tensors_guard_hook(device[k], GUARD_BYTES, closed);
+        tensors_guard_hook((char *)device[k] + GUARD_BYTES + tensor_bytes(&t->specs[k]), GUARD_BYTES, closed);
+    }
+}
+
 /* Device copies of the images, guards included. */
 static vt_status run_on_device(struct tensors *t, const struct op_family *family, struct op_run *run, enum phase phase)
 {
@@ -220,7 +230,9 @@ static vt_status run_on_device(struct tensors *t, const struct op_family *family
         be->upload(be, STREAM_COMPUTE, device[k], t->image[k], bytes);
         run->t[k] = (char *)device[k] + GUARD_BYTES;
     }
+    guard_all(t, device, true);
     enqueue(family, run, phase);
+    guard_all(t, device, false);
     for (int k = 0; k < t->count; k++)
         be->download(be, STREAM_COMPUTE, t->image[k], device[k], tensor_bytes(&t->specs[k]) + 2 * GUARD_BYTES);
     VT_TRY_OUT(be->synchronise(be));

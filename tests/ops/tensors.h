@@ -30,6 +30,10 @@ void tensors_close(struct tensors *t);
 /* Index of the first tensor with a damaged guard, or -1. */
 int tensors_guard_broken(const struct tensors *t);
 
+/* When set: called with each guard of the device's copies before the op runs (closed), and after it (open). For a sanitizer,
+ * which then sees reads past a tensor too. */
+extern void (*tensors_guard_hook)(void *guard, size_t bytes, bool closed);
+
 /* Run one phase on the tensors: in place when the backend shares host memory with us, through device copies (guards
  * included) when `device`. The plan is made and closed here. */
 VT_MUST_CHECK vt_status tensors_run(struct tensors *t, struct backend *be, bool device, const struct op_family *family,

@@ -4,8 +4,18 @@
 #include <string.h>
 
 #include "compare.h"
+#ifdef WITH_PLUGIN
+#include "candidate.h"
+#endif
 #ifdef WITH_BACKEND_SIMT
 #include "backend_simt.h"
+#include "tensors.h"
+
+static vt_status open_simt(const struct backend_desc *desc, struct backend **out)
+{
+    tensors_guard_hook = backend_simt_guard;
+    return backend_simt_open(desc, out);
+}
 #endif
 
 static vt_status open_ref_strict(const struct backend_desc *desc, struct backend **out)
@@ -14,6 +24,14 @@ static vt_status open_ref_strict(const struct backend_desc *desc, struct backend
     strict.strict = true;
     return backend_ref_open(&strict, out);
 }
+
+#ifdef WITH_PLUGIN
+static vt_status open_cuda(const struct backend_desc *desc, struct backend **out)
+{
+    (void)desc;
+    return candidate_open_cuda(out);
+}
+#endif
 
 static const struct {
     const char *name;
@@ -24,8 +42,11 @@ static const struct {
 #ifdef WITH_BACKEND_CPU
     {"cpu", backend_cpu_open},
 #endif
+#ifdef WITH_PLUGIN
+    {"cuda", open_cuda},
+#endif
 #ifdef WITH_BACKEND_SIMT
-    {"simt", backend_simt_open},
+    {"simt", open_simt},
 #endif
 };
 
@@ -46,7 +67,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s BACKEND [FILTER]\n", argv[0]);
         return 2;
     }
-    if (backend_ref_open(&plain, &ref) != VT_OK || open_named(argv[1], &candidate) != VT_OK) {
+    vt_status status = open_named(argv[1], &candidate);
+    if (status == VT_E_UNSUPPORTED) {
+        printf("SKIPPED: %s\n", status_message());
+        return 77;
+    }
+    if (status != VT_OK || backend_ref_open(&plain, &ref) != VT_OK) {
         fprintf(stderr, "%s\n", status_message());
         return 1;
     }

@@ -3,6 +3,8 @@
 
 #include "backend/cuda/op.cuh"
 
+#include <sanitizer/asan_interface.h>
+
 extern "C" {
 #include "backend_simt.h"
 #include "simt_linear.h"
@@ -104,6 +106,14 @@ static void close_backend(struct backend *be)
     simt->ref->close(simt->ref);
     free(simt->cuda.workspace);
     free(simt);
+}
+
+extern "C" void backend_simt_guard(void *bytes, size_t count, bool closed)
+{
+    if (closed)
+        ASAN_POISON_MEMORY_REGION(bytes, count);
+    else
+        ASAN_UNPOISON_MEMORY_REGION(bytes, count);
 }
 
 /* ---- what op files need (kernels.h) ---- */

@@ -6,5 +6,7 @@
 #include "backend/backend.h"
 
 VT_MUST_CHECK vt_status backend_simt_open(const struct backend_desc *desc, struct backend **out);
+/* Close or open bytes for kernels (tensors_guard_hook). */
+void backend_simt_guard(void *bytes, size_t count, bool closed);
 
 #endif

@@ -9,7 +9,8 @@ namespace simt
 struct fiber;
 /* A fiber that runs entry() when first switched to; entry must not return. Its stack ends at a guard page. */
 fiber *fiber_new(void (*entry)());
-void fiber_reset(fiber *f); /* start again at entry; what it was doing is forgotten */
+/* Start again at entry. What it was doing is forgotten; `abandoned`: it was not at its end. */
+void fiber_reset(fiber *f, bool abandoned);
 /* From the host's stack into a fiber, and back; the return happens where the other side's call stood. */
 void fiber_enter(fiber *f);
 void fiber_leave(fiber *f);

@@ -325,7 +325,7 @@ static void start_block(uint64_t number)
     machine.dynamic = poisoned(machine.dynamic_bytes);
     for (unsigned i = 0; i < machine.count; i++) {
         thread *t = threads[i];
-        fiber_reset(t->run);
+        fiber_reset(t->run, t->state != ENDED);
         t->state = READY;
         t->groups.clear();
         t->open_group.clear();

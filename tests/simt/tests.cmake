@@ -20,10 +20,10 @@ target_include_directories(vt_simt_flags INTERFACE ${simt}/stand_in ${simt} ${CM
 # -ffp-contract=off: a GPU's fused multiply-adds are not the CPU's, so neither is relied on.
 target_compile_options(vt_simt_flags INTERFACE -O2 -g1 -Wall -Wextra -Wshadow -Werror -Wno-unknown-pragmas -ffp-contract=off)
 
-if(VT_SANITIZE)
-  target_compile_options(vt_simt_flags INTERFACE -fsanitize=${VT_SANITIZE} -fno-omit-frame-pointer)
-  target_link_options(vt_simt_flags INTERFACE -fsanitize=${VT_SANITIZE})
-endif()
+# Always with sanitizers: an access past a buffer's end, or a misaligned vector, is what a GPU would not tell.
+set(simt_sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+target_compile_options(vt_simt_flags INTERFACE ${simt_sanitize})
+target_link_options(vt_simt_flags INTERFACE -fsanitize=address,undefined)
 
 # vt_simt_kernels(target file.cu...): those files as C++.
 function(vt_simt_kernels target)
@@ -32,7 +32,7 @@ function(vt_simt_kernels target)
   target_link_libraries(${target} PUBLIC vt_simt_flags)
 endfunction()
 
-set(simt_kernels add_norm add_norm_backward columns patchify embed pool dropout loss cast optim activation)
+set(simt_kernels add_norm add_norm_backward attention_head_forward attention_head_backward attention_plain columns patchify embed pool dropout loss cast optim activation)
 list(TRANSFORM simt_kernels PREPEND ${cuda}/)
 list(TRANSFORM simt_kernels APPEND .cu)
 
@@ -45,8 +45,20 @@ add_library(vt_simt_c STATIC ${simt}/simt_linear.c ${simt}/simt_attention.c)
 target_link_libraries(vt_simt PUBLIC vt_simt_kernels vt_simt_machine INTERFACE vt_simt_c)
 target_link_libraries(vt_simt_c PUBLIC vt_flags vt_backend_ref vt_backend INTERFACE vt_simt)
 
-target_link_libraries(test_ops PRIVATE vt_simt)
-target_compile_definitions(test_ops PRIVATE WITH_BACKEND_SIMT)
-target_include_directories(test_ops PRIVATE ${simt})
-add_test(NAME simt_ops COMMAND test_ops simt)
-set_tests_properties(simt_ops PROPERTIES TIMEOUT 300 LABELS simt)
+add_executable(test_simt ${simt}/test_simt.cc)
+target_link_libraries(test_simt PRIVATE vt_simt_machine vt_base PkgConfig::CUNIT)
+target_include_directories(test_simt PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/support)
+set_target_properties(test_simt PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME simt_machine COMMAND test_simt)
+set_tests_properties(simt_machine PROPERTIES TIMEOUT 60 LABELS simt ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+
+# test_ops_simt simt [FILTER]: the op checker's whole table.
+add_executable(test_ops_simt ${CMAKE_CURRENT_SOURCE_DIR}/ops/test_ops.c)
+target_link_libraries(test_ops_simt PRIVATE vt_ops_table vt_simt)
+target_compile_definitions(test_ops_simt PRIVATE WITH_BACKEND_SIMT)
+set_target_properties(test_ops_simt PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+# Threads and blocks get their turns in three orders: what a missing barrier breaks in one, it does not in another.
+foreach(order forward reverse random)
+  add_test(NAME simt_ops_${order} COMMAND test_ops_simt simt)
+  set_tests_properties(simt_ops_${order} PROPERTIES TIMEOUT 300 LABELS simt ENVIRONMENT "SIMT_ORDER=${order};ASAN_OPTIONS=detect_leaks=0")
+endforeach()
