@@ -107,7 +107,11 @@ cut_idx train-labels-idx1-ubyte 8 1 '' $images_train 1
 cut_idx t10k-images-idx3-ubyte 16 3 "$side" $images_test 784
 cut_idx t10k-labels-idx1-ubyte 8 1 '' $images_test 1
 
-cp "$root/tests/gpu/run.sh" "$T/B/run.sh"
+cat >"$T/B/run.sh" <<'END'
+#!/bin/sh
+here=$(cd "$(dirname "$0")" && pwd)
+exec sh "$here/src/tests/gpu/run.sh" --bundle "$here" "$@"
+END
 chmod +x "$T/B/run.sh"
 mkdir -p "$(dirname "$file")"
 tar -C "$T/B" -c . | gzip -9 >"$file"

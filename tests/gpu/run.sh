@@ -1,1 +1,53 @@
 #!/bin/sh
+# Everything that needs an NVIDIA GPU, in stages of at most 8 minutes. Each prints one table; run it again to go on where it
+# stopped (what passed with this build is not repeated).
+#   tests/gpu/run.sh [options] STAGE...     build ops model train nccl sanitizer bench, or all
+#     --build DIR        build folder (default: build, or the bundle's)
+#     --results DIR      each table also goes to DIR/STAGE.txt (default: BUILD/gpu-results)
+#     --device NAME      what is tested: cuda; cpu proves the stages themselves on any machine
+#     --quick            small models and few steps
+#     --bundle DIR       libraries, tools and pictures from an unpacked bundle (bundle.sh)
+# Exit: 0 passed, 1 failed, 75 out of time (run it again), 77 skipped: no GPU here.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+source=$(cd "$here/../.." && pwd)
+build='' results='' device=cuda quick='' bundle=''
+stages=''
+while [ $# -gt 0 ]; do
+  case $1 in
+  --build) build=$2 && shift ;;
+  --results) results=$2 && shift ;;
+  --device) device=$2 && shift ;;
+  --bundle) bundle=$(cd "$2" && pwd) && shift ;;
+  --quick) quick=1 ;;
+  all) stages="build ops model train nccl sanitizer bench" ;;
+  build | ops | model | train | nccl | sanitizer | bench) stages="$stages $1" ;;
+  *) sed -n '2,10p' "$0" >&2; exit 2 ;;
+  esac
+  shift
+done
+[ -n "$stages" ] || { sed -n '2,10p' "$0" >&2; exit 2; }
+[ -n "$build" ] || build=${bundle:-$source}/build
+mkdir -p "$build" || exit 1
+build=$(cd "$build" && pwd)
+results=${results:-$build/gpu-results}
+mkdir -p "$results" || exit 1
+. "$here/environment.sh"
+. "$here/stages.sh"
+
+if [ "$device" = cuda ] && ! gpu_here; then
+  for stage in $stages; do echo "SKIPPED $stage: there is no NVIDIA GPU on this machine"; done
+  exit 77
+fi
+final=0
+for stage in $stages; do
+  run_stage "$stage" || rc=$?
+  rc=${rc:-0}
+  case $rc in
+  0) ;;
+  75) [ $final -ne 0 ] || final=75 ;;
+  *) final=1 ;;
+  esac
+  rc=0
+done
+exit $final

@@ -29,3 +29,9 @@ if(TARGET vt_train AND TARGET vt_backend_cpu)
     set_tests_properties(gpu_nccl_on_ref PROPERTIES LABELS mpi TIMEOUT 120 PROCESSORS 2 ENVIRONMENT "${VT_MPI_ENVIRONMENT}")
   endif()
 endif()
+
+# One entry per stage.
+foreach(stage build ops model train nccl sanitizer bench)
+  add_test(NAME gpu_${stage} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/gpu/run.sh --build ${CMAKE_BINARY_DIR} ${stage})
+  set_tests_properties(gpu_${stage} PROPERTIES LABELS gpu TIMEOUT 600 SKIP_RETURN_CODE 77 RUN_SERIAL ON)
+endforeach()

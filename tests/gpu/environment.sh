@@ -1,0 +1,99 @@
+# Sourced by run.sh: finds compiler, CUDA (toolkit or Python wheels), and a bundle's libraries, and sets what they need.
+# shellcheck shell=sh disable=SC2034,SC2154
+
+gpu_here() {
+  if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then return 0; fi
+  ls /dev/nvidia[0-9]* >/dev/null 2>&1
+}
+
+# The GPU's compute capability as CMake wants it: 90.
+gpu_architecture() {
+  found=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1 | tr -d '. ')
+  echo "${found:-90}"
+}
+
+# use_bundle DIR: its tools and libraries before the machine's; pkg-config files and Open MPI are told where they now live.
+use_bundle() {
+  deps=$1/deps
+  set -- "$deps"/usr/lib/*-linux-gnu*
+  libs=$1
+  if [ ! -e "$deps/moved" ]; then
+    find "$deps" -name '*.pc' -exec sed -i -E "s#^([a-z_]+)=/usr#\1=$deps/usr#" {} +
+    echo "$deps" >"$deps/moved"
+  elif [ "$(cat "$deps/moved")" != "$deps" ]; then
+    echo "run.sh: the bundle was used in $(cat "$deps/moved") before: unpack it afresh" >&2
+    exit 1
+  fi
+  PATH=$deps/usr/bin:$PATH
+  LD_LIBRARY_PATH=$libs:$libs/pmix2/lib:$libs/openmpi/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  PKG_CONFIG=$deps/usr/bin/pkg-config
+  PKG_CONFIG_LIBDIR=$libs/pkgconfig:$deps/usr/share/pkgconfig
+  PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
+  CMAKE_PREFIX_PATH=$deps/usr
+  CMAKE_LIBRARY_PATH=$libs${CMAKE_LIBRARY_PATH:+:$CMAKE_LIBRARY_PATH}
+  CMAKE_INCLUDE_PATH=$deps/usr/include
+  OPAL_PREFIX=$deps/usr
+  PMIX_INSTALL_PREFIX=$libs/pmix2
+  export PATH LD_LIBRARY_PATH PKG_CONFIG PKG_CONFIG_LIBDIR PKG_CONFIG_ALLOW_SYSTEM_CFLAGS PKG_CONFIG_ALLOW_SYSTEM_LIBS \
+    CMAKE_PREFIX_PATH CMAKE_LIBRARY_PATH CMAKE_INCLUDE_PATH OPAL_PREFIX PMIX_INSTALL_PREFIX
+}
+
+# Where Python keeps NVIDIA's wheels; "" without any.
+wheels() {
+  python3 -c 'import nvidia, os; print(list(nvidia.__path__)[0])' 2>/dev/null
+}
+
+# The toolkit's bin folder on the PATH. What it lacks (cuBLASLt, cuDNN, NCCL) comes from the wheels: headers by CPATH,
+# libraries by links under their plain names in BUILD/wheel-libs, where CMake looks, and by LD_LIBRARY_PATH.
+use_cuda() {
+  for bin in /usr/local/cuda/bin /opt/cuda/bin; do
+    command -v nvcc >/dev/null || { [ -x $bin/nvcc ] && PATH=$PATH:$bin; }
+  done
+  command -v compute-sanitizer >/dev/null || for bin in /usr/local/cuda/compute-sanitizer /usr/local/cuda/bin; do
+    [ -x $bin/compute-sanitizer ] && PATH=$PATH:$bin
+  done
+  toolkit=''
+  if command -v nvcc >/dev/null; then toolkit=$(dirname "$(dirname "$(realpath "$(command -v nvcc)")")"); fi
+  nvidia=$(wheels)
+  nccl_root='' cudnn_root=''
+  links=$build/wheel-libs
+  mkdir -p "$links"
+  if [ -n "$nvidia" ]; then
+    for lib in "$nvidia"/*/lib; do
+      for file in "$lib"/*.so.*; do
+        [ -e "$file" ] || continue
+        plain=$(basename "$file" | sed 's/\.so\..*/.so/')
+        ln -sf "$file" "$links/$(basename "$file")"
+        ln -sf "$file" "$links/$plain"
+      done
+      include=$(dirname "$lib")/include
+      [ ! -e "$include/nccl.h" ] || nccl_root=$(dirname "$lib")
+      [ ! -e "$include/cudnn.h" ] || cudnn_root=$(dirname "$lib")
+      for header in cublasLt.h cudnn.h nccl.h cuda_runtime.h; do
+        if [ -e "$include/$header" ] && [ ! -e "$toolkit/include/$header" ] &&
+          [ ! -e "$toolkit/targets/x86_64-linux/include/$header" ]; then
+          case :${CPATH:-}: in *:$include:*) ;; *) CPATH=$include${CPATH:+:$CPATH} ;; esac
+        fi
+      done
+    done
+    LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$links
+    CMAKE_LIBRARY_PATH=${CMAKE_LIBRARY_PATH:+$CMAKE_LIBRARY_PATH:}$links
+  fi
+  [ -z "$LD_LIBRARY_PATH" ] || export LD_LIBRARY_PATH
+  [ -z "$CMAKE_LIBRARY_PATH" ] || export CMAKE_LIBRARY_PATH
+  export PATH
+  [ -z "${CPATH:-}" ] || export CPATH
+}
+
+[ -z "$bundle" ] || use_bundle "$bundle"
+LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} CMAKE_LIBRARY_PATH=${CMAKE_LIBRARY_PATH:-}
+use_cuda
+if [ -e "$build/libvitrail_cuda.so" ]; then export VITRAIL_PLUGIN="$build/libvitrail_cuda.so"; fi
+
+# More ranks than cores or GPUs, root or not.
+OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+OMPI_MCA_btl=self,vader,tcp OMPI_MCA_pml=ob1 OMPI_MCA_plm_rsh_agent=false
+export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_rmaps_base_oversubscribe \
+  OMPI_MCA_hwloc_base_binding_policy OMPI_MCA_mpi_yield_when_idle OMPI_MCA_btl_vader_single_copy_mechanism \
+  OMPI_MCA_btl OMPI_MCA_pml OMPI_MCA_plm_rsh_agent

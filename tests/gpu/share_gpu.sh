@@ -1,0 +1,10 @@
+#!/bin/sh
+# share_gpu.sh command...: for one rank of several on one GPU, under mpirun; for correctness only, it is slow. NCCL refuses ranks
+# of one host that share a GPU; with a host name of its own each rank counts as another host, and they talk over the loopback.
+rank=${OMPI_COMM_WORLD_RANK:-${PMIX_RANK:-${SLURM_PROCID:-0}}}
+NCCL_HOSTID=vit$rank CUDA_VISIBLE_DEVICES=0
+NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_NET=Socket NCCL_IB_DISABLE=1 NCCL_SOCKET_IFNAME=lo NCCL_NVLS_ENABLE=0
+NCCL_MNNVL_ENABLE=0 NCCL_CUMEM_ENABLE=0 NCCL_MAX_CTAS=2 NCCL_ALGO=Ring NCCL_PROTO=Simple NCCL_RAS_ENABLE=0 NCCL_NET_PLUGIN=none
+export NCCL_HOSTID CUDA_VISIBLE_DEVICES NCCL_P2P_DISABLE NCCL_SHM_DISABLE NCCL_NET NCCL_IB_DISABLE NCCL_SOCKET_IFNAME \
+  NCCL_NVLS_ENABLE NCCL_MNNVL_ENABLE NCCL_CUMEM_ENABLE NCCL_MAX_CTAS NCCL_ALGO NCCL_PROTO NCCL_RAS_ENABLE NCCL_NET_PLUGIN
+exec "$@"
