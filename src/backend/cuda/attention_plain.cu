@@ -38,7 +38,7 @@ template <typename T> __device__ inline struct plain_item item_at(const plain_ar
 {
     int64_t blocks = (rows + ROWS - 1) / ROWS, head = index / blocks, first = index % blocks * ROWS;
     int64_t left = rows - first;
-    return {head / args.heads, head % args.heads, first, (int)(left < ROWS ? left : ROWS)};
+    return {head / args.heads, head % args.heads, first, left < ROWS ? (int)left : ROWS};
 }
 
 /* `rows` rows of `columns` elements. */

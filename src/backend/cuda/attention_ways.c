@@ -1,11 +1,12 @@
 #include "backend/cuda/attention_ways.h"
 
-#include <cuda_runtime.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/cuda/attention_cudnn.h"
+
+enum { LAUNCH_FAILURE = 719 }; /* cudaErrorLaunchFailure */
 
 struct attention_kind {
     const char *name;
@@ -93,7 +94,7 @@ static void enqueue_cudnn(struct cuda_backend *cuda, const struct attention_desc
 {
     (void)desc;
     if (attention_cudnn_enqueue(way->cudnn, call, workspace) != VT_OK)
-        cuda_note(cuda, cudaErrorLaunchFailure, "attention by cuDNN");
+        cuda_note(cuda, LAUNCH_FAILURE, "attention by cuDNN");
 }
 
 /* ---- the table ---- */

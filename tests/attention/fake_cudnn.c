@@ -1,0 +1,96 @@
+#include "fake_cudnn.h"
+
+#include <stdlib.h>
+
+#include "backend/cuda/attention_cudnn.h"
+#include "backend/cuda/cuda.h"
+
+struct fake_cudnn fake_cudnn;
+
+struct attention_cudnn {
+    struct attention_desc desc;
+    bool backward;
+    int choice;
+};
+
+/* ---- cudnn_api.h ---- */
+
+vt_status cudnn_load(void) { return fake_cudnn.absent ? VT_FAIL(VT_E_UNSUPPORTED, "no cuDNN") : VT_OK; }
+size_t cudnn_version(void) { return 99999; }
+
+vt_status cudnn_open_handle(void *stream, void **handle)
+{
+    (void)stream;
+    VT_TRY(cudnn_load());
+    *handle = &fake_cudnn;
+    return VT_OK;
+}
+
+void cudnn_close_handle(void **handle) { *handle = NULL; }
+
+/* ---- attention_cudnn.h ---- */
+
+vt_status attention_cudnn_open(const struct cudnn_target *target, const struct attention_desc *desc, enum attention_form form,
+                               int choice, struct attention_cudnn **out)
+{
+    const char *reason;
+    VT_CHECK(target->handle == &fake_cudnn);
+    if (!attention_graph_supports(desc, &reason) || choice > 1)
+        return VT_FAIL(VT_E_UNSUPPORTED, "fake cuDNN: choice %d: %s", choice, reason ? reason : "no more");
+    struct attention_cudnn *made = calloc(1, sizeof *made);
+    VT_CHECK(made);
+    *made = (struct attention_cudnn){*desc, form == ATTENTION_BACKWARD, choice};
+    fake_cudnn.open++;
+    *out = made;
+    return VT_OK;
+}
+
+void attention_cudnn_close(struct attention_cudnn **cudnn)
+{
+    if (!*cudnn)
+        return;
+    fake_cudnn.open--;
+    free(*cudnn);
+    *cudnn = NULL;
+}
+
+size_t attention_cudnn_workspace(const struct attention_cudnn *c)
+{
+    return attention_plain_workspace(fake_cudnn.backend, &c->desc, c->backward);
+}
+
+static double last_us;
+
+vt_status attention_cudnn_enqueue(struct attention_cudnn *c, const struct attention_call *call, void *workspace)
+{
+    fake_cudnn.enqueued++;
+    last_us = fake_cudnn.us[c->choice];
+    (c->backward ? attention_plain_backward : attention_plain_forward)(fake_cudnn.backend, &c->desc, call, workspace);
+    return VT_OK;
+}
+
+/* ---- cuda.h ---- */
+
+void cuda_note(struct cuda_backend *cuda, int error, const char *what) { cuda_check_launch(&cuda->base, what, error); }
+
+const char *cuda_tuning_find(const struct cuda_backend *cuda, const char *key)
+{
+    (void)cuda;
+    return tuning_find(fake_cudnn.tuning, key);
+}
+
+void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *value)
+{
+    (void)cuda;
+    tuning_put(fake_cudnn.tuning, key, value);
+}
+
+/* Runs once, so that a buffer too small for the shape is seen. */
+double cuda_time(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context, int runs)
+{
+    (void)cuda, (void)runs;
+    last_us = FAKE_OWN_US;
+    fake_cudnn.timed++;
+    enqueue(context, 0);
+    return last_us;
+}

@@ -1,0 +1,21 @@
+/* In cuDNN's place: two plans per graph that run our plain kernels and claim the times they are given; and the parts of the
+ * backend that choosing needs: a tuning table, and a clock that reads those times. */
+#ifndef VT_TESTS_FAKE_CUDNN_H
+#define VT_TESTS_FAKE_CUDNN_H
+
+#include "backend/backend.h"
+#include "backend/cuda/tuning.h"
+
+struct fake_cudnn {
+    struct backend *backend;
+    struct tuning *tuning;
+    bool absent;        /* cudnn_load fails */
+    double us[2];       /* what its plans take; our kernels take FAKE_OWN_US; < 0: the plan fails */
+    int open, enqueued; /* plans alive; enqueues so far */
+    int timed;
+};
+extern struct fake_cudnn fake_cudnn;
+
+enum { FAKE_OWN_US = 10 };
+
+#endif

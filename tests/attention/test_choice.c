@@ -1,0 +1,144 @@
+/* The choice among the ways of attention: by preference, by timing, by the tuning table, by wish; and that every way keeps
+ * inside the buffers it is timed in (address sanitizer). */
+#include "backend_simt.h"
+#include "compare.h"
+#include "fake_cudnn.h"
+#include "test.h"
+
+#include "backend/cuda/cuda.h"
+
+static struct backend *ref, *simt;
+
+static struct attention_desc packed(int64_t batch, int64_t heads, int64_t n, int64_t d, enum dtype dtype)
+{
+    const struct attention_view qkv = {n * 3 * heads * d, d, 3 * heads * d}, o = {n * heads * d, d, heads * d};
+    return (struct attention_desc){.batch = batch, .heads = heads, .queries = n, .keys = n, .head_dim = d, .dtype = dtype,
+                                   .scale = 0.125f, .q = qkv, .k = qkv, .v = qkv, .o = o};
+}
+
+/* A fresh table, and what the candidates take. */
+static void start(bool tune, double us0, double us1)
+{
+    tuning_close(&fake_cudnn.tuning);
+    ASSERT_OK(tuning_open("test", 1, &fake_cudnn.tuning));
+    fake_cudnn.us[0] = us0;
+    fake_cudnn.us[1] = us1;
+    fake_cudnn.absent = false;
+    fake_cudnn.timed = fake_cudnn.enqueued = 0;
+    ((struct cuda_backend *)simt)->tune = tune;
+    ((struct cuda_backend *)simt)->shared_bytes = 227 * 1024;
+    CU_ASSERT_EQUAL(fake_cudnn.open, 0);
+    unsetenv("VT_CUDA_ATTENTION");
+}
+
+static void expect(const struct attention_desc *desc, const char *algorithm)
+{
+    struct op_plan *plan = NULL;
+    ASSERT_OK(simt->nn.attention_plan(simt, desc, &plan));
+    CU_ASSERT_STRING_EQUAL(plan->algorithm, algorithm);
+    CU_ASSERT_EQUAL(plan->flops, 4.0 * (double)(desc->batch * desc->heads * desc->queries * desc->keys * desc->head_dim));
+    op_plan_close(&plan);
+    CU_ASSERT_EQUAL(fake_cudnn.open, 0);
+}
+
+static void test_preference(void)
+{
+    start(false, 1, 1);
+    const struct attention_desc small = packed(2, 2, 50, 64, DTYPE_BF16), large = packed(1, 1, 400, 64, DTYPE_BF16);
+    const struct attention_desc wide = packed(2, 2, 50, 64, DTYPE_F32), odd = packed(1, 2, 9, 20, DTYPE_BF16);
+    expect(&small, "head/head");
+    expect(&large, "cudnn-unified.0/cudnn-graph.0");
+    expect(&wide, "plain/plain");
+    expect(&odd, "plain/plain");
+    struct attention_desc dropout = small;
+    dropout.dropout = 0.1f;
+    expect(&dropout, "plain/plain");
+    ((struct cuda_backend *)simt)->shared_bytes = 20000;
+    expect(&small, "head/cudnn-graph.0");
+    cuda_attention_close((struct cuda_backend *)simt);
+    fake_cudnn.absent = true;
+    expect(&large, "plain/plain");
+    CU_ASSERT_EQUAL(fake_cudnn.timed, 0);
+}
+
+static void test_timing(void)
+{
+    const struct attention_desc small = packed(2, 2, 50, 64, DTYPE_BF16), large = packed(1, 2, 300, 32, DTYPE_BF16);
+    start(true, 12, 11);
+    expect(&small, "head/head");
+    start(true, 8, 7);
+    expect(&small, "cudnn-unified.1/cudnn-graph.1");
+    start(true, 7, -1); /* fails when run */
+    expect(&small, "cudnn-unified.0/cudnn-graph.0");
+    start(true, -1, -1);
+    expect(&large, "plain/head");
+}
+
+/* What was timed once is taken from the table, also where nothing is timed; a name that no longer opens is chosen anew. */
+static void test_table(void)
+{
+    const struct attention_desc small = packed(2, 2, 50, 64, DTYPE_BF16), other = packed(2, 2, 51, 64, DTYPE_BF16);
+    char *text = NULL;
+    start(true, 8, 7);
+    expect(&small, "cudnn-unified.1/cudnn-graph.1");
+    int timed = fake_cudnn.timed;
+    CU_ASSERT(timed > 0);
+    ((struct cuda_backend *)simt)->tune = false;
+    fake_cudnn.us[1] = 99;
+    expect(&small, "cudnn-unified.1/cudnn-graph.1");
+    expect(&other, "head/head");
+    CU_ASSERT_EQUAL(fake_cudnn.timed, timed);
+    ASSERT_OK(tuning_export(fake_cudnn.tuning, &text));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "attention/backward/bf16/2x2x50x50x64/drop0/cudnn99999"));
+    for (char *at = text; (at = strstr(at, "graph.1")) != NULL; at++)
+        at[6] = '9'; /* a choice this library does not have */
+    ASSERT_OK(tuning_import(fake_cudnn.tuning, text));
+    expect(&small, "cudnn-unified.1/head");
+    free(text);
+}
+
+static void test_wish(void)
+{
+    const struct attention_desc small = packed(2, 2, 50, 64, DTYPE_BF16);
+    struct op_plan *plan = NULL;
+    start(true, 8, 7);
+    setenv("VT_CUDA_ATTENTION", "plain", 1);
+    expect(&small, "plain/plain");
+    setenv("VT_CUDA_ATTENTION", "cudnn-graph", 1);
+    expect(&small, "cudnn-graph.0/cudnn-graph.0");
+    setenv("VT_CUDA_ATTENTION", "flash", 1);
+    ASSERT_FAILS(simt->nn.attention_plan(simt, &small, &plan), VT_E_USAGE, "VT_CUDA_ATTENTION=flash: expected head,");
+    unsetenv("VT_CUDA_ATTENTION");
+}
+
+/* The whole table of the op checker, chosen by timing: right numbers through whatever was chosen. */
+static void test_numbers(void)
+{
+    start(true, 5, 50);
+    struct compare_result result = ops_compare(ref, simt, "attention", true);
+    CU_ASSERT(result.passed > 30);
+    CU_ASSERT_EQUAL(result.failed, 0);
+    CU_ASSERT(fake_cudnn.enqueued > 0);
+    CU_ASSERT_EQUAL(fake_cudnn.open, 0);
+}
+
+static const struct test_case CASES[] = {
+    {"by preference", test_preference}, {"by timing", test_timing}, {"by the table", test_table},
+    {"by wish", test_wish},             {"numbers", test_numbers},
+};
+
+int main(void)
+{
+    const struct backend_desc desc = {0};
+    if (backend_ref_open(&desc, &ref) != VT_OK || backend_simt_open(&desc, &simt) != VT_OK) {
+        fprintf(stderr, "%s\n", status_message());
+        return 1;
+    }
+    fake_cudnn.backend = simt;
+    cuda_attention_install(simt);
+    int failed = run_tests("attention_choice", CASES, (int)(sizeof CASES / sizeof *CASES));
+    tuning_close(&fake_cudnn.tuning);
+    simt->close(simt);
+    ref->close(ref);
+    return failed;
+}
