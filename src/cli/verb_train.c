@@ -46,9 +46,10 @@ vt_status verb_train(int argc, char **argv)
     struct comm *comm = NULL;
     struct trainer *trainer = NULL;
     VT_TRY(job_open(status == VT_OK ? comm_choice_of(&config) : COMM_AUTO, status, &comm));
-    warn_idle_cores(comm, &config);
     const struct trainer_desc desc = {.config = &config, .run_folder = true};
     status = trainer_open(&desc, comm, &trainer);
+    if (status == VT_OK && !trainer->device.plugin)
+        warn_idle_cores(comm, &config);
     bool together = true; /* trainer_open agrees on its verdict */
     if (status == VT_OK) {
         status = trainer_run(trainer);

@@ -1,5 +1,6 @@
 # What of the CUDA plugin is tested without a GPU, beside its kernels (tests/simt) and pure parts (tests/unit/backend_cuda).
 set(plugin ${CMAKE_CURRENT_SOURCE_DIR}/plugin)
+find_program(MPIRUN NAMES mpirun)
 
 # linear.c on emulated products.
 if(TARGET vt_simt)
@@ -10,4 +11,22 @@ if(TARGET vt_simt)
   set_target_properties(test_linear_emulated PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME plugin_linear COMMAND test_linear_emulated)
   set_tests_properties(plugin_linear PROPERTIES TIMEOUT 300 LABELS plugin ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+endif()
+
+# The program with a fake GPU, and with what is really here.
+if(TARGET vitrail AND TARGET vt_backend_ref AND MPIRUN)
+  set(src ${CMAKE_SOURCE_DIR}/src)
+  file(GLOB fake_ref ${src}/backend/ref/*.c)
+  add_library(fake_plugin MODULE ${plugin}/fake_plugin.c ${src}/backend/cuda/host_shim.c ${fake_ref} ${src}/backend/plan.c
+    ${src}/tensor/dtype.c ${src}/base/philox.c)
+  target_link_libraries(fake_plugin PRIVATE vt_flags m)
+  set_target_properties(fake_plugin PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests C_VISIBILITY_PRESET hidden)
+  target_link_options(fake_plugin PRIVATE -Wl,--no-undefined)
+  add_test(NAME plugin_device COMMAND sh ${plugin}/device.sh ${CMAKE_BINARY_DIR})
+  set_tests_properties(plugin_device PROPERTIES TIMEOUT 300 LABELS plugin PROCESSORS 2)
+endif()
+if(TARGET vitrail_cuda)
+  vt_test(plugin_loads SOURCES ${plugin}/test_plugin.c ROOMS train backend/cpu backend/ref LABELS plugin)
+  add_dependencies(plugin_loads vitrail_cuda)
+  set_property(TEST plugin_loads APPEND PROPERTY ENVIRONMENT "VITRAIL_PLUGIN=${CMAKE_BINARY_DIR}/libvitrail_cuda.so")
 endif()

@@ -1,0 +1,108 @@
+# device.sh BUILD: which device a job takes, and what it says. With a plugin whose GPU is a fake, and with what this build and
+# machine really have.
+set -u
+build=$1
+V=$build/vitrail
+fake=$build/tests/libfake_plugin.so
+T=$(mktemp -d "${TMPDIR:-/tmp}/vtd.XXXXXX") || exit 2
+trap 'rm -rf "$T"' EXIT
+cd "$T" || exit 2
+TMPDIR=$T
+OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+export TMPDIR OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_rmaps_base_oversubscribe \
+  OMPI_MCA_hwloc_base_binding_policy OMPI_MCA_mpi_yield_when_idle OMPI_MCA_btl_vader_single_copy_mechanism
+ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
+export ASAN_OPTIONS
+unset VITRAIL_PLUGIN
+
+cat >tiny.yaml <<END
+model: {name: custom, image_size: 16, patch_size: 8, width: 16, depth: 1, heads: 2, mlp_width: 32}
+data: {train: synthetic, synthetic_classes: 4, batch: 8, threads: 1}
+train: {duration: 4steps}
+compute: {threads: 1}
+END
+
+fail() {
+  echo "FAILED: $*"
+  tail -25 out
+  exit 1
+}
+# run CODE command...: its output goes to ./out
+run() {
+  wanted=$1
+  shift
+  "$@" >out 2>&1
+  rc=$?
+  [ $rc -eq "$wanted" ] || fail "exit code $rc, expected $wanted: $*"
+}
+says() { grep -qF -- "$1" out || fail "expected to read: $1"; }
+silent() { ! grep -qF -- "$1" out || fail "expected not to read: $1"; }
+train() { "$V" train tiny.yaml "$@"; }
+
+# ---- what is really here
+run 0 "$V" check
+if grep -q 'GPU none' out; then
+  run 0 train run.dir=auto
+  says 'device     CPU: '
+  run 0 train compute.device=cpu run.dir=cpu
+  silent 'device     CPU: '
+  run 1 train compute.device=cuda run.dir=cuda
+  says 'error: compute.device=cuda: '
+  [ "$(grep -c error: out)" -eq 1 ] || fail "expected one error line"
+  run 2 train comm.backend=nccl run.dir=nccl
+  says 'comm.backend=nccl sums on GPUs, and this run is on the CPU'
+fi
+
+# ---- the fake GPU
+export VITRAIL_PLUGIN="$fake"
+run 0 train compute.device=cuda run.dir=fake
+says 'fake GPU 0'
+says 'fake: timed'
+grep -q '^fake 1 linear/' fake/tuning.txt || fail "expected the run folder's tuning.txt to have what was timed"
+# Resumed: the stored choices, nothing timed again.
+run 0 train compute.device=cuda run.dir=fake
+says 'fake GPU 0'
+silent 'fake: timed'
+# The same run as on the host's memory: device memory is not touched behind the backend's back, and nothing is lost by it.
+run 0 train compute.device=ref compute.dtype=fp32 run.dir=ref
+grep -o '"train/loss":[^,]*' ref/metrics.jsonl >ref.loss
+run 0 train compute.device=cuda compute.dtype=fp32 run.dir=same
+grep -o '"train/loss":[^,]*' same/metrics.jsonl >same.loss
+[ -s ref.loss ] && cmp -s ref.loss same.loss || fail "losses differ from ref's"
+# A damaged table is named.
+echo nonsense >fake/tuning.txt
+run 1 train compute.device=cuda run.dir=fake
+says 'fake/tuning.txt: tuning table, line 1'
+
+# Ranks: only rank 0 times; the sums go through the host where that is asked for.
+export VT_FAKE_GPUS=2
+run 0 "$V" train -n 2 tiny.yaml compute.device=auto comm.backend=mpi run.dir=two
+says 'fake: timed'
+silent 'on rank 1'
+run 1 "$V" train -n 2 tiny.yaml compute.device=auto run.dir=nccl2
+says 'the fake has no NCCL'
+VT_FAKE_NO_GPU=1 run 1 "$V" train -n 2 tiny.yaml compute.device=auto comm.backend=mpi run.dir=half
+says 'rank 1 (host '
+says '1 of 2 ranks have a GPU, this one has not: no GPU is visible'
+VT_FAKE_NO_GPU=1 run 1 "$V" train -n 2 tiny.yaml compute.device=cuda comm.backend=mpi run.dir=half
+says 'compute.device=cuda: no GPU is visible'
+run 2 "$V" train -n 3 tiny.yaml compute.device=cuda comm.backend=mpi run.dir=three
+says 'has 2 GPUs for 3 ranks: start one rank per GPU'
+VT_FAKE_NO_GPU=all run 0 "$V" train -n 2 tiny.yaml run.dir=none
+says 'device     CPU: no GPU is visible'
+VT_FAKE_ABI=other run 1 train compute.device=cuda run.dir=abi
+says 'is of another vitrail version'
+VT_FAKE_ABI=other run 0 train run.dir=abi
+says 'device     CPU: '
+
+# A checkpoint of a GPU run, without the GPU.
+export VT_FAKE_NO_GPU=all
+run 0 "$V" eval same synthetic
+VITRAIL_PLUGIN=$T/nowhere.so
+run 1 train compute.device=cuda run.dir=nowhere
+says 'nowhere.so: no such file'
+VITRAIL_PLUGIN=$T/tiny.yaml
+run 1 train compute.device=cuda run.dir=nowhere
+says 'the CUDA plugin cannot be loaded'
+echo "all as expected"
