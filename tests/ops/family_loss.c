@@ -18,6 +18,8 @@ static const struct op_case CASES[] = {
     {"sigmoid, NaN padding", OPT_NAN_PADDING, .desc.loss = {SIZE(6, 8, 2), .kind = LOSS_SIGMOID}},
     {"evaluation", OPT_NO_DLOGITS, .desc.loss = {SIZE(7, 11, 1)}},
     {"row loss not wanted", OPT_NO_ROW_LOSS, .desc.loss = {SIZE(7, 11, 2)}},
+    {"softmax, 70 labels of 33", .desc.loss = {SIZE(5, 33, 70), .smoothing = 0.1f}},
+    {"sigmoid, 70 labels of 33", .desc.loss = {SIZE(5, 33, 70), .kind = LOSS_SIGMOID, .smoothing = 0.1f}},
     {"softmax 64x1000", .desc.loss = {SIZE(64, 1000, 2), .smoothing = 0.1f}},
     {"softmax 9x21843", .desc.loss = {SIZE(9, 21843, 1)}},
     {"sigmoid 33x1000", .desc.loss = {SIZE(33, 1000, 2), .kind = LOSS_SIGMOID}},

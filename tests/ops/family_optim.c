@@ -175,12 +175,14 @@ enum { P, G, M, V, COMPUTE, EMA, SCALARS, UPDATE_COUNT };
 static const struct op_case ADAMW_CASES[] = {
     {"first step", .desc.optim = {.count = 1000, ADAM(1)}},
     {"step 1000", .desc.optim = {.count = 50001, ADAM(1000)}},
+    {"250 segments", .desc.optim = {.count = 20007, .segments = 250, ADAM(3)}},
     {"no copies", OPT_NO_COPIES, .desc.optim = {.count = 1000, ADAM(3)}},
     {"skipped", OPT_NONFINITE, .desc.optim = {.count = 1000, ADAM(3)}},
 };
 static const struct op_case SGD_CASES[] = {
     {"first step", .desc.optim = {.count = 1000, SGD(1, false)}},
     {"momentum", .desc.optim = {.count = 50001, SGD(5, false)}},
+    {"250 segments", .desc.optim = {.count = 20007, .segments = 250, SGD(5, false)}},
     {"nesterov", .desc.optim = {.count = 1000, SGD(5, true)}},
     {"no copies", OPT_NO_COPIES, .desc.optim = {.count = 1000, SGD(2, false)}},
     {"skipped", OPT_NONFINITE, .desc.optim = {.count = 1000, SGD(2, false)}},
@@ -214,12 +216,19 @@ static void update_prepare(const struct op_case *c, void *const *t)
     scalars->nonfinite = c->options & OPT_NONFINITE ? 1 : 0;
 }
 
-static void segments_of(int64_t count, struct optim_segment segments[3])
+enum { MAX_SEGMENTS = 250 };
+
+/* Three, or many of odd sizes; the ends of the buffer are left alone. Returns how many. */
+static int segments_of(const struct optim_case *o, struct optim_segment segments[MAX_SEGMENTS])
 {
-    int64_t a = count / 3, b = count / 2;
+    int64_t a = o->count / 3, b = o->count / 2, left = o->count - 20;
     segments[0] = (struct optim_segment){10, a, .lr_scale = 1, .weight_decay = 0.05f};
     segments[1] = (struct optim_segment){a, b, .lr_scale = 0.5f, .weight_decay = 0};
-    segments[2] = (struct optim_segment){b, count - 10, .lr_scale = 0.75f, .weight_decay = 0.3f};
+    segments[2] = (struct optim_segment){b, o->count - 10, .lr_scale = 0.75f, .weight_decay = 0.3f};
+    for (int s = 0; s < o->segments; s++)
+        segments[s] = (struct optim_segment){10 + left * s / o->segments, 10 + left * (s + 1) / o->segments,
+                                             .lr_scale = 1 + (float)(s % 5) / 4, .weight_decay = 0.125f * (float)(s % 3)};
+    return o->segments ? o->segments : 3;
 }
 
 static const char *adamw_missing(const struct backend *be)
@@ -238,9 +247,9 @@ static void adamw_forward(const struct op_run *r)
 {
     const struct optim_case *o = &r->c->desc.optim;
     bool copies = !(r->c->options & OPT_NO_COPIES);
-    struct optim_segment segments[3];
-    segments_of(o->count, segments);
-    r->be->optim.adamw(r->be, segments, 3, &o->hyper, r->t[P], r->t[G], r->t[M], r->t[V], copies ? r->t[COMPUTE] : NULL,
+    struct optim_segment segments[MAX_SEGMENTS];
+    int count = segments_of(o, segments);
+    r->be->optim.adamw(r->be, segments, count, &o->hyper, r->t[P], r->t[G], r->t[M], r->t[V], copies ? r->t[COMPUTE] : NULL,
                        copies ? r->t[EMA] : NULL, o->ema_decay, r->t[SCALARS]);
 }
 
@@ -248,9 +257,9 @@ static void sgd_forward(const struct op_run *r)
 {
     const struct optim_case *o = &r->c->desc.optim;
     bool copies = !(r->c->options & OPT_NO_COPIES);
-    struct optim_segment segments[3];
-    segments_of(o->count, segments);
-    r->be->optim.sgd(r->be, segments, 3, &o->hyper, r->t[P], r->t[G], r->t[M], copies ? r->t[COMPUTE] : NULL,
+    struct optim_segment segments[MAX_SEGMENTS];
+    int count = segments_of(o, segments);
+    r->be->optim.sgd(r->be, segments, count, &o->hyper, r->t[P], r->t[G], r->t[M], copies ? r->t[COMPUTE] : NULL,
                      copies ? r->t[EMA] : NULL, o->ema_decay, r->t[SCALARS]);
 }
 

@@ -10,6 +10,9 @@ static const struct op_case PATCHIFY_CASES[] = {
     {"4 channels", .desc.patchify = {1, 8, 8, 4, 4, .mean = {0, 0, 0, 0.5f}, .std = {1, 1, 1, 0.5f}}},
     {"2x64x64x3 p16",
      .desc.patchify = {2, 64, 64, 3, 16, .mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}}},
+    {"3x16x24x3 p8", .desc.patchify = {3, 16, 24, 3, 8, .mean = {0.5f, 0.4f, 0.3f}, .std = {0.2f, 0.3f, 0.5f}}},
+    {"2 channels p8", .desc.patchify = {2, 8, 16, 2, 8, .mean = {0.5f, 0.4f}, .std = {0.2f, 0.3f}}},
+    {"1x28x42x3 p14", .desc.patchify = {1, 28, 42, 3, 14, .mean = {0.5f, 0.4f, 0.3f}, .std = {0.2f, 0.3f, 0.5f}}},
     {"5x28x28x1 p7", .desc.patchify = {5, 28, 28, 1, 7, .mean = {0.286f}, .std = {0.353f}}},
 };
 

@@ -73,6 +73,7 @@ struct optim_case {
     struct optim_hyper hyper;
     float ema_decay;
     float grad_norm_scale; /* multiplies the gradients */
+    int segments;          /* 0: the three of segments_of */
 };
 
 struct op_case {

@@ -108,6 +108,8 @@ static void close_backend(struct backend *be)
     free(simt);
 }
 
+extern "C" void backend_simt_order(int order) { simt::set_order((enum simt::order)order); }
+
 extern "C" void backend_simt_guard(void *bytes, size_t count, bool closed)
 {
     if (closed)

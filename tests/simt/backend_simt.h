@@ -6,6 +6,7 @@
 #include "backend/backend.h"
 
 VT_MUST_CHECK vt_status backend_simt_open(const struct backend_desc *desc, struct backend **out);
+void backend_simt_order(int order); /* of turns: 0 forward, 1 reverse, 2 random */
 /* Close or open bytes for kernels (tensors_guard_hook). */
 void backend_simt_guard(void *bytes, size_t count, bool closed);
 
