@@ -353,24 +353,43 @@ static void deadlock()
           waits->what, waits->where.file, waits->where.line, at_block, at_warp, ended);
 }
 
+/* The turns of a warp's threads; false when none could run. In a random order one turn each, so that warps keep pace; else
+ * as many as they can take before another warp runs, so that what is not yet there is missed. */
+static bool run_warp(unsigned warp, const std::vector<unsigned> &lanes)
+{
+    bool moved = false, again;
+    do {
+        again = false;
+        for (unsigned lane : lanes) {
+            unsigned i = warp * WARP + lane;
+            if (i >= machine.count || threads[i]->state != READY)
+                continue;
+            resume(i);
+            if (machine.failed)
+                return true;
+            again = moved = true;
+        }
+    } while (again && machine.order != RANDOM);
+    return moved;
+}
+
 static void run_block(uint64_t number)
 {
-    std::vector<unsigned> order = turns(machine.count);
+    std::vector<unsigned> warps = turns((machine.count + WARP - 1) / WARP), lanes = turns(WARP);
     start_block(number);
-    for (unsigned ended = 0, moved = 1; ended < machine.count;) {
-        if (!moved) {
-            machine.running = false;
-            deadlock();
-        }
-        ended = moved = 0;
-        for (unsigned i : order) {
-            if (threads[i]->state == READY) {
-                resume(i);
-                moved = 1;
-            }
+    for (unsigned ended = 0; ended < machine.count;) {
+        bool moved = false;
+        for (unsigned warp : warps) {
+            moved |= run_warp(warp, lanes);
             if (machine.failed)
                 return;
+        }
+        ended = 0;
+        for (unsigned i = 0; i < machine.count; i++)
             ended += threads[i]->state == ENDED;
+        if (!moved && ended < machine.count) {
+            machine.running = false;
+            deadlock();
         }
     }
 }
