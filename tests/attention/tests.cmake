@@ -11,6 +11,17 @@ if(TARGET vt_simt)
   set_target_properties(test_attention_choice PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME attention_choice COMMAND test_attention_choice)
   set_tests_properties(attention_choice PROPERTIES TIMEOUT 300 LABELS plugin ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+
+  # The kernels that the op table's default run (simt_ops) does not reach: the plain ones for every shape, and the whole-head
+  # ones as they are chosen with the shared memory of sm_80 and sm_120.
+  foreach(case plain:SIMT_ATTENTION=plain sm_80:SIMT_SHARED=166912 sm_120:SIMT_SHARED=101376)
+    string(REPLACE ":" ";" case ${case})
+    list(GET case 0 name)
+    list(GET case 1 setting)
+    add_test(NAME simt_attention_${name} COMMAND test_ops_simt simt attention)
+    set_tests_properties(simt_attention_${name} PROPERTIES TIMEOUT 300 LABELS simt
+      ENVIRONMENT "${setting};SIMT_ORDER=random;ASAN_OPTIONS=detect_leaks=0")
+  endforeach()
 endif()
 
 # The graphs against the installed cuDNN; skipped, and said so, where it is not there at run time.
