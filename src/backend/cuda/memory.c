@@ -147,7 +147,7 @@ static struct event *event_new(struct backend *be)
     struct cuda_backend *cuda = of(be);
     struct event *event = calloc(1, sizeof *event);
     VT_CHECK(event != NULL);
-    cuda_note(cuda, (int)cudaEventCreateWithFlags(&event->event, cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreate");
+    cuda_note(cuda, (int)cudaEventCreateWithFlags(&event->event, cudaEventBlockingSync), "cudaEventCreate");
     return event;
 }
 
@@ -188,6 +188,25 @@ static vt_status event_wait(struct backend *be, struct event *event)
     return report(cuda, cudaEventSynchronize(event->event));
 }
 
+/* A device error counts as passed: whoever waits next reports it. */
+static bool event_passed(struct backend *be, struct event *event)
+{
+    (void)of(be);
+    bool passed = cudaEventQuery(event->event) != cudaErrorNotReady;
+    if (!passed)
+        (void)cudaGetLastError();
+    return passed;
+}
+
+static vt_status event_elapsed(struct backend *be, struct event *from, struct event *to, double *ms)
+{
+    float elapsed = 0;
+    (void)of(be);
+    CUDA_TRY(cudaEventElapsedTime(&elapsed, from->event, to->event));
+    *ms = (double)elapsed;
+    return VT_OK;
+}
+
 static vt_status synchronise(struct backend *be)
 {
     struct cuda_backend *cuda = of(be);
@@ -221,5 +240,7 @@ void cuda_memory_install(struct backend *be)
     be->event_record = event_record;
     be->stream_wait = stream_wait;
     be->event_wait = event_wait;
+    be->event_passed = event_passed;
+    be->event_elapsed = event_elapsed;
     be->synchronise = synchronise;
 }
