@@ -27,7 +27,8 @@ run=runs/fashion_mnist
 for argument in "$@"; do
     case $argument in run.dir=*) run=${argument#run.dir=} ;; esac
 done
-$vitrail train -n "$ranks" configs/fashion_mnist.yaml run.dir="$run" "$@"
+case " $*" in *" run.dir="*) ;; *) set -- run.dir="$run" "$@" ;; esac
+$vitrail train -n "$ranks" configs/fashion_mnist.yaml "$@"
 
 echo
 $vitrail eval "$run" data/fashion-mnist#val
