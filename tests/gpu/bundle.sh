@@ -32,7 +32,7 @@ dpkg-query -L libopenmpi3 openmpi-bin openmpi-common libpmix2 |
   grep -vE 'ucx|ofi|psm|openib|verbs|monitoring|slurm|flux|gridengine|jsm|spml|scoll|memheap|sshmem|mca_atomic|usnic' >>"$T/files"
 while read -r path; do
   if [ -f "$path" ] || [ -L "$path" ]; then echo "$path"; fi
-done <"$T/files" | sed 's|^/||' | tar -C / -c --no-recursion -T - | tar -C "$deps" -x
+done <"$T/files" | sed 's|^/||' | tar -C / -c --no-recursion --verbatim-files-from -T - | tar -C "$deps" -x
 
 # ---- tools, under the names they are called by
 for tool in orterun orted opal_wrapper pkgconf protoc-c protoc-gen-c; do
@@ -85,7 +85,7 @@ find "$deps" -type f \( -name '*.so*' -o -path '*/bin/*' \) -exec strip --strip-
 mkdir -p "$T/B/src"
 git -C "$root" ls-files -co --exclude-standard | while read -r name; do
   if [ -f "$root/$name" ]; then echo "$name"; fi
-done | tar -C "$root" -c -T - | tar -C "$T/B/src" -x
+done | tar -C "$root" -c --verbatim-files-from -T - | tar -C "$T/B/src" -x
 git -C "$root" describe --always --dirty --abbrev=10 >"$T/B/commit" 2>/dev/null || echo unknown >"$T/B/commit"
 
 # ---- Fashion-MNIST, its first pictures

@@ -12,6 +12,14 @@ gpu_architecture() {
   echo "${found:-90}"
 }
 
+# add_headers DIR: system headers, of which nobody wants warnings; once each.
+add_headers() {
+  case :${C_INCLUDE_PATH:-}: in *:$1:*) return ;; esac
+  C_INCLUDE_PATH=${C_INCLUDE_PATH:+$C_INCLUDE_PATH:}$1
+  CPLUS_INCLUDE_PATH=$C_INCLUDE_PATH
+  export C_INCLUDE_PATH CPLUS_INCLUDE_PATH
+}
+
 # use_bundle DIR: its tools and libraries before the machine's; pkg-config files and Open MPI are told where they now live.
 use_bundle() {
   deps=$1/deps
@@ -32,6 +40,7 @@ use_bundle() {
   CMAKE_PREFIX_PATH=$deps/usr
   CMAKE_LIBRARY_PATH=$libs${CMAKE_LIBRARY_PATH:+:$CMAKE_LIBRARY_PATH}
   CMAKE_INCLUDE_PATH=$deps/usr/include
+  add_headers "$deps/usr/include/$(basename "$libs")"
   OPAL_PREFIX=$deps/usr
   PMIX_INSTALL_PREFIX=$libs/pmix2
   export PATH LD_LIBRARY_PATH PKG_CONFIG PKG_CONFIG_LIBDIR PKG_CONFIG_ALLOW_SYSTEM_CFLAGS PKG_CONFIG_ALLOW_SYSTEM_LIBS \
@@ -43,7 +52,7 @@ wheels() {
   python3 -c 'import nvidia, os; print(list(nvidia.__path__)[0])' 2>/dev/null
 }
 
-# The toolkit's bin folder on the PATH. What it lacks (cuBLASLt, cuDNN, NCCL) comes from the wheels: headers by CPATH,
+# The toolkit's bin folder on the PATH. What it lacks (cuBLASLt, cuDNN, NCCL) comes from the wheels: headers by C_INCLUDE_PATH,
 # libraries by links under their plain names in BUILD/wheel-libs, where CMake looks, and by LD_LIBRARY_PATH.
 use_cuda() {
   for bin in /usr/local/cuda/bin /opt/cuda/bin; do
@@ -72,7 +81,7 @@ use_cuda() {
       for header in cublasLt.h cudnn.h nccl.h cuda_runtime.h; do
         if [ -e "$include/$header" ] && [ ! -e "$toolkit/include/$header" ] &&
           [ ! -e "$toolkit/targets/x86_64-linux/include/$header" ]; then
-          case :${CPATH:-}: in *:$include:*) ;; *) CPATH=$include${CPATH:+:$CPATH} ;; esac
+          add_headers "$include"
         fi
       done
     done
@@ -82,7 +91,6 @@ use_cuda() {
   [ -z "$LD_LIBRARY_PATH" ] || export LD_LIBRARY_PATH
   [ -z "$CMAKE_LIBRARY_PATH" ] || export CMAKE_LIBRARY_PATH
   export PATH
-  [ -z "${CPATH:-}" ] || export CPATH
 }
 
 [ -z "$bundle" ] || use_bundle "$bundle"

@@ -18,11 +18,11 @@ run_stage() {
   {
     echo "== $stage, $device, $(date -u +%Y-%m-%dT%H:%MZ)"
     stage_failed=0 stage_late=0
-    if [ "$stage" != build ] && [ ! -x "$build/vitrail" ]; then stage_build || stage_failed=1; fi
+    if [ "$stage" != build ] && [ ! -x "$build/vitrail" ]; then stage_build || [ $stage_late -ne 0 ] || stage_failed=1; fi
     [ ! -e "$build/libvitrail_cuda.so" ] || export VITRAIL_PLUGIN="$build/libvitrail_cuda.so"
     state=$build/gpu-state/$(build_id)${quick:+-quick}-$device
     mkdir -p "$state"
-    [ $stage_failed -ne 0 ] || "stage_$stage"
+    [ $stage_failed -ne 0 ] || [ $stage_late -ne 0 ] || "stage_$stage"
     verdict=passed
     [ $stage_late -eq 0 ] || verdict="out of time: run it again to go on"
     [ $stage_failed -eq 0 ] || verdict=FAILED
@@ -92,11 +92,12 @@ stage_build() {
     if try "$target" 480 cmake --build "$build" -j "${JOBS:-$(nproc)}" --target "$target"; then
       printf '%-10s %4d s  %s\n' built "$took" "$target"
     else
-      printf '%-10s %4d s  %s\n' FAILED "$took" "$target"
+      [ $stage_late -ne 0 ] || printf '%-10s %4d s  %s\n' FAILED "$took" "$target"
       tail_of
+      break
     fi
   done
-  [ $stage_failed -eq 0 ]
+  [ $stage_failed -eq 0 ] && [ $stage_late -eq 0 ]
 }
 
 # Every op in every dtype and odd shape, forward and backward, against the reference.
@@ -255,7 +256,7 @@ stage_bench() {
     [ $stage_late -eq 0 ] || return
     own=$(number_of "$log" images_per_s)
     printf '%-8s %6d %12.1f %9.2f %12.3f %12s %7s\n' "$label" "$batch" "${own:-0}" "$(number_of "$log" step_ms)" \
-      "$(number_of "$log" mfu_of_gemm_peak)" "${peer:--}" "$(awk -v a="${own:-0}" -v b="${peer:-0}" 'BEGIN {print b + 0 > 0 ? sprintf("%.2f", a / b) : "-"}')"
+      "$(number_of "$log" mfu_of_gemm_peak)" "${peer:--}" "$(awk -v a="${own:-0}" -v b="${peer:-0}" 'BEGIN {if (b + 0 > 0) printf "%.2f", a / b; else printf "-"}')"
     [ $ok -eq 0 ] || tail_of
     if try "ops-$name" 90 "$build/vitrail" bench ops "$state/$name.yaml" --steps $steps compute.micro_batch="$batch"; then
       sed 's/^/    /' "$log"
