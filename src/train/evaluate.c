@@ -106,6 +106,7 @@ static vt_status run_rank(struct evaluator *evaluator, struct loader *loader, in
         } else {
             loader_release(loader, slot);
         }
+        watchdog_kick(desc->watchdog);
         step += last;
     }
     return VT_OK;

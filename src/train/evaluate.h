@@ -9,6 +9,7 @@
 #include "backend/backend.h"
 #include "base/status.h"
 #include "comm/comm.h"
+#include "comm/watchdog.h"
 #include "input/augment.h"
 #include "model/vit.h"
 #include "train/batch.h"
@@ -53,6 +54,7 @@ struct evaluate_desc {
     int batch;   /* global batch of the evaluation */
     int threads; /* loader threads */
     uint64_t seed;
+    struct watchdog *watchdog; /* kicked after every microbatch; may be NULL */
     evaluation_row on_row; /* may be NULL; called for this rank's rows */
     void *context;
 };

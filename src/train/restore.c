@@ -174,6 +174,7 @@ vt_status trainer_evaluate(struct trainer *t, struct evaluation *out)
                                  .transform = &t->data.eval_transform,
                                  .batch = t->config.eval.batch ? t->config.eval.batch : t->config.data.batch,
                                  .threads = t->threads_loader,
-                                 .seed = t->data.data_seed};
+                                 .seed = t->data.data_seed,
+                                 .watchdog = t->watchdog};
     return evaluate_run(&t->evaluator, t->comm, &weights, &desc, out);
 }

@@ -70,6 +70,7 @@ static vt_status run_micro(struct trainer *t, int micro, bool last, struct step_
     vit_backward(t->vit, &weights, &batch, t->weights.device.grads, micro > 0, last ? bucket_grad_ready : NULL, t->buckets);
     batch_consumed(&t->ring);
     times->backward += lap(&mark);
+    watchdog_kick(t->watchdog); /* a large batch may take longer than the timeout, a microbatch does not */
     return VT_OK;
 }
 

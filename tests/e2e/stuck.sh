@@ -32,6 +32,11 @@ disturb() {
   said 'all checksums match'
 }
 
+# An evaluation and a step that take longer than the timeout are no hang: microbatches pass.
+run 0 "$V" train tiny.yaml run.dir=long train.duration=2steps comm.timeout_s=1 data.val=synthetic \
+  data.synthetic_samples=300000 data.synthetic_classes=10
+run 0 "$V" train tiny.yaml run.dir=large train.duration=1steps comm.timeout_s=1 data.batch=200000 compute.micro_batch=64
+
 disturb 1 STOP 'watchdog: rank 1 .*silent since'
 disturb 0 STOP 'watchdog: rank 0 .*silent since'
 disturb 1 KILL 'signal 9'
