@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +25,19 @@ static int copy_without_n(int argc, char **argv, char **out)
     return count;
 }
 
+/* Hardware threads this process may use: fewer than the machine has inside a container or a job's share. */
+static long usable_cpus(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return CPU_COUNT(&set);
+    return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 vt_status launch_mpirun(int ranks, int argc, char **argv)
 {
     static char self[4096], number[16], map[48];
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long cores = usable_cpus();
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     if (length < 0)
         return VT_FAIL(VT_E_IO, "cannot find the path of this program: %s", strerror(errno));
@@ -42,12 +52,14 @@ vt_status launch_mpirun(int ranks, int argc, char **argv)
     command[n++] = "-np";
     command[n++] = number;
     if (ranks <= cores) {
-        /* Each rank gets its own cores; its compute, loader and communication threads share them. */
+        /* Each rank gets its own cores; its compute, loader and communication threads share them. Counted in hardware
+         * threads, as nproc does: mpirun alone counts cores, and refuses a machine with two threads a core. */
         snprintf(map, sizeof map, "slot:PE=%ld", cores / ranks);
+        command[n++] = "--use-hwthread-cpus";
         command[n++] = "--map-by";
         command[n++] = map;
         command[n++] = "--bind-to";
-        command[n++] = "core";
+        command[n++] = "hwthread";
         if (cores % ranks)
             log_warn("%d ranks of %ld cores each leave %ld of %ld cores idle; a rank count that divides %ld uses all", ranks,
                      cores / ranks, cores % ranks, cores, cores);

@@ -127,6 +127,15 @@ done
 run 0 "$V" check
 refused 1 'no such dataset' $mpi 2 "$V" check tiny.yaml run.dir=checked data.train=nowhere
 
+# train -n: mpirun is asked for equal shares of the hardware threads, not of the cores, which may be half as many
+if [ "$(nproc)" -ge 2 ]; then
+  mkdir stub
+  printf '#!/bin/sh\necho "mpirun $*"\n' >stub/mpirun
+  chmod +x stub/mpirun
+  run 0 env PATH="$PWD/stub:$PATH" "$V" train -n 2 tiny.yaml
+  said "mpirun -np 2 --use-hwthread-cpus --map-by slot:PE=$(($(nproc) / 2)) --bind-to hwthread .*/vitrail train tiny\.yaml$"
+fi
+
 # train RUN goes on with a run, wherever it lies
 rm -rf moved
 run 0 "$V" train tiny.yaml run.dir=half checkpoint.every=20steps
