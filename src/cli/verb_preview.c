@@ -49,7 +49,7 @@ static vt_status run(const struct run_config *config, const struct preview_args 
     const struct backend_desc host = {.threads = 1};
     VT_TRY(resolve_run(config, &data));
     int rows = config->data.batch < PREVIEW_ROWS_MAX ? config->data.batch : PREVIEW_ROWS_MAX;
-    const struct batch_shape shape = {rows, data.model.image_size, data.model.channels, 1};
+    const struct batch_shape shape = {rows, data.model.image_size, data.model.channels, data.labels};
     int64_t first = args->step - 1;
     const struct loader_desc desc = {.split = data.train.split,
                                      .order = data.order,

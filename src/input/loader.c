@@ -349,6 +349,8 @@ vt_status loader_open(const struct loader_desc *desc, struct slot *slots, int sl
     loader->chunk = chunk < 1 ? 1 : chunk < CHUNK_ROWS ? chunk : CHUNK_ROWS;
     if (desc->bad_limit == 0)
         loader->desc.bad_limit = desc->order.desc.samples > 320000 ? (int64_t)(desc->order.desc.samples / 10000) : 32;
+    if ((uint64_t)loader->desc.bad_limit > desc->order.desc.samples)
+        loader->desc.bad_limit = (int64_t)desc->order.desc.samples; /* there are no more to list */
     pthread_mutex_init(&loader->mutex, NULL);
     pthread_cond_init(&loader->work, NULL);
     pthread_cond_init(&loader->ready, NULL);

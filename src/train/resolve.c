@@ -6,6 +6,9 @@
 
 #include "base/text.h"
 
+/* Far beyond any run, and far from overflow once multiplied by microbatches or images. */
+#define STEPS_MAX ((int64_t)1 << 36)
+
 /* Window-order sizes for data that do not fit in memory (docs/data-format.md, "Order"). */
 enum { BLOCK_SAMPLES = 128, STRIPES = 1024, WINDOW_BLOCKS = 8 };
 
@@ -223,11 +226,16 @@ vt_status resolve_run(const struct run_config *config, struct resolved *out)
     if (data_source_labels(&out->val) > out->labels)
         out->labels = data_source_labels(&out->val);
     VT_TRY_OUT(resolve_model(config, &out->train, &out->model));
+    if (out->val.classes > out->model.classes)
+        status = VT_FAIL(VT_E_USAGE, "data.val: %s has %d classes, expected at most the model's %d", config->data.val,
+                         out->val.classes, out->model.classes);
+    VT_TRY_OUT(status);
     VT_TRY_OUT(resolve_transforms(config, &out->train, out));
     VT_TRY_OUT(resolve_order(config, &out->train, out));
     resolve_schedule(config, out);
-    if (out->total_steps < 1)
-        status = VT_FAIL(VT_E_USAGE, "train.duration is 0, expected at least one step");
+    if (out->total_steps < 1 || out->total_steps > STEPS_MAX)
+        status = VT_FAIL(VT_E_USAGE, "train.duration: %lld steps, expected 1 to %lld", (long long)out->total_steps,
+                         (long long)STEPS_MAX);
 out:
     if (status != VT_OK)
         resolved_close(out);

@@ -68,6 +68,7 @@ static void choose_micro_batch(struct trainer *t)
         int64_t wanted = CPU_STREAM_BYTES / stream;
         micro = wanted >= rows ? rows : fit_micro_batch(rows, wanted < 2 ? 2 : wanted);
     }
+    micro = micro < rows ? micro : rows; /* more would be padding */
     t->micro_rows = (int)(micro + micro % 2);
     t->micro_count = (int)((rows + t->micro_rows - 1) / t->micro_rows);
 }
@@ -226,6 +227,8 @@ static vt_status open_device_comm(struct trainer *t)
                        t->device.reason[0] ? ": " : "", t->device.reason);
     if (!t->device.plugin || t->comm->size == 1 || wanted == CONFIG_COMM_MPI)
         return VT_OK;
+    if (!getenv("NCCL_HOSTID")) /* set: they share on purpose */
+        VT_TRY(device_check_distinct(&t->device, t->comm));
     return t->device.plugin->comm_open(t->comm, t->be, &t->device_comm);
 }
 

@@ -38,6 +38,8 @@ refused 2 'classes' "$V" train tiny.yaml model.classes=4 run.dir=run
 refused 2 'data\.transform' "$V" train tiny.yaml 'data.transform=shear(2)' run.dir=run
 refused 2 'no such model|model\.name' "$V" train tiny.yaml model.name=vit_x run.dir=run
 refused 2 'train\.duration' "$V" train tiny.yaml train.duration=0 run.dir=run
+refused 2 'train\.duration.*steps, expected' "$V" train tiny.yaml train.duration=1e300ep run.dir=run
+refused 2 'data\.val: synthetic has 11 classes' "$V" train tiny.yaml data.val=synthetic data.synthetic_classes=11 run.dir=run
 refused 1 'exact' "$V" train tiny.yaml train.reduction=exact run.dir=run
 refused 1 'cuda' "$V" train tiny.yaml compute.device=cuda run.dir=run
 refused 2 'blocks\.9' "$V" train tiny.yaml 'optim.decay_rules=["blocks.9.*": 0]' run.dir=run
