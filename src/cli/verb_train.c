@@ -1,5 +1,6 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -46,6 +47,7 @@ vt_status verb_train(int argc, char **argv)
     struct comm *comm = NULL;
     struct trainer *trainer = NULL;
     VT_TRY(job_open(status == VT_OK ? comm_choice_of(&config) : COMM_AUTO, status, &comm));
+    signals_install(); /* a stop asked for while the run is put together is obeyed after its first step */
     const struct trainer_desc desc = {.config = &config, .run_folder = true};
     status = trainer_open(&desc, comm, &trainer);
     if (status == VT_OK && !trainer->device.plugin)
@@ -61,7 +63,7 @@ vt_status verb_train(int argc, char **argv)
         world_abort(comm, status_exit_code(status), status_message());
     const char *reason = signals_stop_reason();
     job_tell(status); /* while RUN/log.txt is open */
-    if (status == VT_E_STOP && reason && reason[3] == 'T')
+    if (status == VT_E_STOP && reason && strcmp(reason, "SIGTERM") == 0)
         /* mpirun passed a SIGTERM on and will kill: MPI's finalise would wait for what never comes. All is committed. */
         _exit(status_exit_code(status));
     trainer_close(&trainer);
