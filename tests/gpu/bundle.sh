@@ -92,12 +92,11 @@ git -C "$root" describe --always --dirty --abbrev=10 >"$T/B/commit" 2>/dev/null 
 from=/usr/share/datasets/fashion-mnist
 data=$T/B/fashion-mnist
 mkdir "$data"
-# cut FILE HEADER_BYTES MAGIC REST COUNT BYTES_EACH
+# cut_idx FILE HEADER_BYTES DIMENSIONS REST COUNT BYTES_EACH: the header of COUNT items, and those
 cut_idx() {
   {
-    printf '\000\000\010\%03o' "$3"
     # shellcheck disable=SC2059
-    printf "$(printf '\\%03o\\%03o\\%03o\\%03o' 0 0 $(($5 / 256)) $(($5 % 256)))$4"
+    printf "$(printf '\\000\\000\\010\\%03o\\000\\000\\%03o\\%03o' "$3" $(($5 / 256)) $(($5 % 256)))$4"
     { gzip -dc "$from/$1.gz" 2>/dev/null || true; } | tail -c +$(($2 + 1)) | head -c $(($5 * $6))
   } | gzip -9 >"$data/$1.gz"
 }
