@@ -38,6 +38,8 @@ struct plugin {
 
     /* How many devices this process may use. VT_E_UNSUPPORTED with the reason (no driver, no GPU, too old) when none. */
     vt_status (*device_count)(int *count);
+    /* The same for the same GPU in every process, whatever index it has there. */
+    vt_status (*device_id)(int index, uint64_t *id);
     vt_status (*backend_open)(const struct backend_desc *desc, struct backend **out);
     /* Collective over `world`: collectives on device memory of `be`, enqueued on its STREAM_COMM. */
     vt_status (*comm_open)(struct comm *world, struct backend *be, struct comm **out);

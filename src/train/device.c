@@ -30,10 +30,10 @@ static vt_status probe(const struct comm *comm, bool thorough, const struct plug
 }
 
 /* Collective. VT_OK with *use = false: the CPU, for a reason in device->reason. */
-static vt_status agree_on_gpu(const struct device_desc *desc, struct comm *comm, struct device *device, bool *use, int *index)
+static vt_status agree_on_gpu(const struct device_desc *desc, struct comm *comm, struct device *device, bool *use)
 {
     bool wanted = desc->wanted == CONFIG_DEVICE_CUDA;
-    vt_status status = probe(comm, wanted, &device->plugin, index);
+    vt_status status = probe(comm, wanted, &device->plugin, &device->index);
     bool found = status == VT_OK;
     int32_t with_gpu = found;
     if (!found)
@@ -55,10 +55,10 @@ static vt_status agree_on_gpu(const struct device_desc *desc, struct comm *comm,
     return VT_OK;
 }
 
-static vt_status open_backend(const struct device_desc *desc, const struct comm *comm, int index, struct device *device)
+static vt_status open_backend(const struct device_desc *desc, const struct comm *comm, struct device *device)
 {
     long share = sysconf(_SC_NPROCESSORS_ONLN) / comm->local_size;
-    struct backend_desc backend = {.threads = desc->threads ? desc->threads : share > 1 ? (int)share : 1, .device_index = index};
+    struct backend_desc backend = {.threads = desc->threads ? desc->threads : share > 1 ? (int)share : 1, .device_index = device->index};
     if (device->plugin)
         return device->plugin->backend_open(&backend, &device->be);
     return desc->wanted == CONFIG_DEVICE_REF ? backend_ref_open(&backend, &device->be) : backend_cpu_open(&backend, &device->be);
@@ -68,10 +68,9 @@ vt_status device_open(const struct device_desc *desc, struct comm *comm, struct 
 {
     *out = (struct device){0};
     bool use = false;
-    int index = 0;
     if (desc->wanted == CONFIG_DEVICE_AUTO || desc->wanted == CONFIG_DEVICE_CUDA)
-        VT_TRY(agree_on_gpu(desc, comm, out, &use, &index));
-    vt_status status = comm_agree(comm, open_backend(desc, comm, index, out));
+        VT_TRY(agree_on_gpu(desc, comm, out, &use));
+    vt_status status = comm_agree(comm, open_backend(desc, comm, out));
     if (status != VT_OK)
         device_close(out);
     return status;
@@ -82,6 +81,21 @@ void device_close(struct device *device)
     if (device->be)
         device->be->close(device->be);
     *device = (struct device){0};
+}
+
+vt_status device_check_distinct(const struct device *device, struct comm *comm)
+{
+    uint64_t *ids = calloc((size_t)comm->size, sizeof *ids);
+    vt_status status = ids ? device->plugin->device_id(device->index, &ids[comm->rank]) : VT_FAIL(VT_E_MEMORY, "no memory for GPU ids");
+    status = comm_agree(comm, status);
+    if (status == VT_OK)
+        status = comm->all_reduce(comm, ids, comm->size, DTYPE_I64, REDUCE_SUM);
+    for (int a = 0; a < comm->size && status == VT_OK; a++)
+        for (int b = a + 1; b < comm->size && status == VT_OK; b++)
+            if (ids[a] == ids[b])
+                status = VT_FAIL(VT_E_USAGE, "ranks %d and %d have the same GPU: start one rank per GPU", a, b);
+    free(ids);
+    return status;
 }
 
 void device_describe(char *text, int bytes)

@@ -19,6 +19,7 @@ struct device_desc {
 struct device {
     struct backend *be;
     const struct plugin *plugin; /* NULL: not a GPU */
+    int index;                   /* of the GPU among those this rank sees */
     char reason[256];            /* why AUTO took no GPU; "" otherwise */
 };
 
@@ -26,6 +27,9 @@ struct device {
  * some ranks have a GPU and others none (AUTO); a host has more ranks than GPUs. */
 VT_MUST_CHECK vt_status device_open(const struct device_desc *desc, struct comm *comm, struct device *out);
 void device_close(struct device *device);
+
+/* Collective: a GPU each, or an error that names two ranks that share one. NCCL cannot sum between those. */
+VT_MUST_CHECK vt_status device_check_distinct(const struct device *device, struct comm *comm);
 
 /* Per rank: one line on what there is for GPU work, for the preflight: versions and GPUs, or why there is none. */
 void device_describe(char *text, int bytes);

@@ -256,6 +256,15 @@ static vt_status allocate_rank(struct trainer *t, bool quiet)
     return open_optimizer(t);
 }
 
+/* data.order: auto depends on the memory of a host: rank 0 decides for all. Collective. */
+static vt_status agree_on_order(struct trainer *t)
+{
+    int32_t mode = (int32_t)t->data.order.desc.mode;
+    VT_TRY(t->comm->broadcast(t->comm, &mode, sizeof mode, 0));
+    t->data.order.desc.mode = (enum order_mode)mode;
+    return VT_OK;
+}
+
 /* The file asks a running job to stop: one left from before must not stop this one. */
 static vt_status prepare_stop_file(struct trainer *t)
 {
@@ -282,6 +291,7 @@ vt_status trainer_open(const struct trainer_desc *desc, struct comm *comm, struc
     if (t->folder.dir[0])
         VT_TRY_OUT(prepare_stop_file(t));
     VT_TRY_OUT(comm_agree(comm, resolve_run(&t->config, &t->data)));
+    VT_TRY_OUT(agree_on_order(t));
     VT_TRY_OUT(open_device(t));
     VT_TRY_OUT(plan_together(t));
     VT_TRY_OUT(comm_agree(comm, allocate_rank(t, desc->quiet)));

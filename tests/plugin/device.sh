@@ -82,6 +82,8 @@ says 'fake: timed'
 silent 'on rank 1'
 run 1 "$V" train -n 2 tiny.yaml compute.device=auto run.dir=nccl2
 says 'the fake has no NCCL'
+VT_FAKE_GPUS=1 run 2 "$V" train -n 2 tiny.yaml run.dir=shared
+says 'ranks 0 and 1 have the same GPU: start one rank per GPU'
 VT_FAKE_NO_GPU=1 run 1 "$V" train -n 2 tiny.yaml compute.device=auto comm.backend=mpi run.dir=half
 says 'rank 1 (host '
 says '1 of 2 ranks have a GPU, this one has not: no GPU is visible'

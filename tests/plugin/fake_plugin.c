@@ -22,6 +22,12 @@ static vt_status device_count(int *count)
     return VT_OK;
 }
 
+static vt_status device_id(int index, uint64_t *id)
+{
+    *id = (uint64_t)index + 17;
+    return VT_OK;
+}
+
 /* "Timing": whoever plans a layer that is not in the table says so and enters it. */
 static vt_status linear_plan(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)
 {
@@ -77,7 +83,8 @@ vt_status vitrail_plugin(uint32_t abi, const struct host_api *host, struct plugi
     if (abi != VT_PLUGIN_ABI || (other && *other))
         return VT_E_UNSUPPORTED;
     host_shim_set(host);
-    *plugin = (struct plugin){.name = "fake", .versions = "fake 1.0", .device_count = device_count, .backend_open = backend_open,
+    *plugin = (struct plugin){.name = "fake", .versions = "fake 1.0", .device_count = device_count, .device_id = device_id,
+                              .backend_open = backend_open,
                               .comm_open = comm_open, .tuning_import = tuning_import, .tuning_export = tuning_export};
     return VT_OK;
 }

@@ -176,6 +176,17 @@ vt_status cuda_device_count(int *count)
     return VT_OK;
 }
 
+/* FNV-1a of the UUID. */
+vt_status cuda_device_id(int index, uint64_t *id)
+{
+    struct cudaDeviceProp p;
+    CUDA_TRY(cudaGetDeviceProperties(&p, index));
+    *id = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < sizeof p.uuid.bytes; i++)
+        *id = (*id ^ (unsigned char)p.uuid.bytes[i]) * 0x100000001b3u;
+    return VT_OK;
+}
+
 static vt_status read_properties(struct cuda_backend *cuda)
 {
     struct cudaDeviceProp p;

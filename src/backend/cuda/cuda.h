@@ -84,6 +84,7 @@ void cuda_attention_close(struct cuda_backend *cuda);
 /* plugin.c's parts. */
 VT_MUST_CHECK vt_status backend_cuda_open(const struct backend_desc *desc, struct backend **out);
 VT_MUST_CHECK vt_status cuda_device_count(int *count);
+VT_MUST_CHECK vt_status cuda_device_id(int index, uint64_t *id);
 /* comm/nccl: the plugin's second room. Collective. */
 VT_MUST_CHECK vt_status comm_nccl_open(struct comm *world, struct backend *be, struct comm **out);
 
