@@ -2,7 +2,9 @@
  * in which threads and blocks get their turns. */
 #include "test.h"
 
+#include "backend/cuda/kernels.h"
 #include "backend_simt.h"
+#include "backend/ref/activation.h"
 #include "base/philox.h"
 
 static struct backend *be;
@@ -86,6 +88,31 @@ static void test_update_split(void)
     free(g);
 }
 
+/* GELU and tanh over their whole range, against the C library in double. */
+static void test_activations(void)
+{
+    enum { COUNT = 4001 };
+    static float x[COUNT], y[COUNT], slope[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        x[i] = (float)(i - COUNT / 2) / 160; /* -12.5 .. 12.5 */
+        slope[i] = 1;
+    }
+    x[0] = -3e4f, x[1] = 3e4f, x[2] = -1e-30f, x[3] = -0.0f;
+    for (int act = ACT_GELU_ERF; act <= ACT_TANH; act++) {
+        double worst = 0, worst_slope = 0;
+        cuda_activation_forward(be, (enum activation)act, x, DTYPE_F32, y, DTYPE_F32, 1, COUNT);
+        cuda_activation_backward(be, (enum activation)act, x, slope, DTYPE_F32, 1, COUNT, COUNT);
+        for (int i = 0; i < COUNT; i++) {
+            double v = (double)x[i];
+            worst = fmax(worst, fabs((double)y[i] - activation_value((enum activation)act, v)) / fmax(1, fabs(v)));
+            worst_slope = fmax(worst_slope, fabs((double)slope[i] - activation_slope((enum activation)act, v)));
+            slope[i] = 1;
+        }
+        CU_ASSERT(worst < 3e-7);
+        CU_ASSERT(worst_slope < 2e-6);
+    }
+}
+
 /* ---- the same bits in any order of turns ---- */
 
 enum { B = 5, N = 13, D = 264, ROWS = B * N, ALL = ROWS * D, SUMS = 4 };
@@ -167,6 +194,7 @@ static const struct test_case cases[] = {
     {"ranges that begin anywhere", test_ranges},
     {"chunks of the norm have their bits", test_norm_bits},
     {"an update in two parts", test_update_split},
+    {"activations", test_activations},
     {"the same bits in any order", test_order_bits},
 };
 

@@ -8,7 +8,9 @@
 
 enum { LANES = 32, TALL = 8, TALL_PARTIALS = 32, FEW_PARTIALS = 16, FEW_THREADS = 256, MIN_ROWS = 64, BLOCKS_PER_SM = 8 };
 
-__global__ void sum_partials_kernel(const float *partial, int64_t count, int64_t width, column_sums sums, bool accumulate)
+__global__ void __launch_bounds__(LANES *TALL_PARTIALS)
+    sum_partials_kernel(const float *partial, int64_t count, int64_t width, const __grid_constant__ column_sums sums,
+                        bool accumulate)
 {
     SHARED_ARRAY(float, tile, TALL_PARTIALS *LANES);
     float *to = sums.to[blockIdx.y];
@@ -30,7 +32,7 @@ __global__ void sum_partials_kernel(const float *partial, int64_t count, int64_t
 }
 
 __global__ void __launch_bounds__(FEW_THREADS)
-    sum_few_kernel(const float *partial, int64_t count, int64_t width, column_sums sums, bool accumulate)
+    sum_few_kernel(const float *partial, int64_t count, int64_t width, const __grid_constant__ column_sums sums, bool accumulate)
 {
     float *to = sums.to[blockIdx.y];
     int64_t column = (int64_t)blockIdx.x * FEW_THREADS + threadIdx.x;
@@ -58,7 +60,8 @@ void sum_partials(struct backend *be, const float *partial, int64_t count, int64
 
 /* partial[blockIdx.y][columns] = sums over this block's rows. */
 template <int N, typename T>
-__global__ void column_sums_kernel(const T *x, int64_t rows, int64_t columns, int64_t rows_per_block, float *partial)
+__global__ void __launch_bounds__(LANES *TALL)
+    column_sums_kernel(const T *x, int64_t rows, int64_t columns, int64_t rows_per_block, float *partial)
 {
     SHARED_ARRAY(float, tile, TALL *LANES *N);
     int64_t column = ((int64_t)blockIdx.x * LANES + threadIdx.x) * N;

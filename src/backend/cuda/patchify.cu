@@ -12,8 +12,30 @@ struct patchify_plan {
 struct patchify_args {
     const uint8_t *images;
     uint32_t batch, height, width, patch; /* pixels */
+    bool words; /* runs of 8 pixels begin at multiples of 8 bytes */
     float scale[MAX_CHANNELS], offset[MAX_CHANNELS]; /* value = u8 * scale + offset */
 };
+
+/* The bytes of N pixels. */
+template <int N, int C> __device__ inline void load_pixels(const uint8_t *from, bool words, uint8_t *pixel)
+{
+    if constexpr (N == VECTOR)
+        if (words) {
+#pragma unroll
+            for (int k = 0; k < C; k++) {
+                uint2 word = ((const uint2 *)from)[k];
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    pixel[k * 8 + j] = (uint8_t)(word.x >> 8 * j);
+                    pixel[k * 8 + 4 + j] = (uint8_t)(word.y >> 8 * j);
+                }
+            }
+            return;
+        }
+#pragma unroll
+    for (int j = 0; j < N * C; j++)
+        pixel[j] = from[j];
+}
 
 template <int N, int C, typename T> __global__ void __launch_bounds__(THREADS) patchify_kernel(patchify_args a, T *patches)
 {
@@ -23,10 +45,7 @@ template <int N, int C, typename T> __global__ void __launch_bounds__(THREADS) p
         return;
     uint32_t line = (uint32_t)(i / runs), x = (uint32_t)(i % runs) * N, y = line % a.height, image = line / a.height;
     uint8_t pixel[N * C];
-    const uint8_t *from = a.images + ((uint64_t)line * a.width + x) * C;
-#pragma unroll
-    for (int j = 0; j < N * C; j++)
-        pixel[j] = from[j];
+    load_pixels<N, C>(a.images + ((uint64_t)line * a.width + x) * C, a.words, pixel);
     uint32_t down = a.height / a.patch, across = a.width / a.patch;
     uint64_t number = ((uint64_t)image * down + y / a.patch) * across + x / a.patch;
     T *to = patches + (number * C * a.patch + y % a.patch) * a.patch + x % a.patch;
@@ -51,7 +70,8 @@ template <int N, typename T> static void (*kernel_of(int64_t channels))(patchify
 static void patchify_forward(struct op_plan *plan, const uint8_t *images, void *patches)
 {
     const struct patchify_desc *d = &((struct patchify_plan *)plan)->desc;
-    patchify_args a = {images, (uint32_t)d->batch, (uint32_t)d->height, (uint32_t)d->width, (uint32_t)d->patch, {}, {}};
+    patchify_args a = {images, (uint32_t)d->batch, (uint32_t)d->height, (uint32_t)d->width, (uint32_t)d->patch, false, {}, {}};
+    a.words = ((uintptr_t)images | (uint64_t)(d->width * d->channels)) % 8 == 0;
     for (int64_t c = 0; c < d->channels; c++) {
         a.scale[c] = (float)(1 / (255 * (double)d->std[c]));
         a.offset[c] = (float)(-(double)d->mean[c] / (double)d->std[c]);
