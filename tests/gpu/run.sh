@@ -48,7 +48,7 @@ for stage in $stages; do
   75) [ $final -ne 0 ] || final=75 ;;
   *) final=1 ;;
   esac
-  [ "$stage" != build ] || [ $rc -eq 0 ] || break
+  [ "$stage" != build ] || [ "$rc" -eq 0 ] || break
   rc=0
 done
 exit $final

@@ -357,6 +357,26 @@ static void a_missing_library_is_said(void)
     setenv("VITRAIL_NCCL", FAKE_NCCL, 1);
 }
 
+/* NCCL itself, where it is installed and there is no GPU: it loads, gives an id, and its refusal is passed on. */
+static void the_real_library_refuses_without_a_gpu(void)
+{
+    struct rank ranks[RANKS];
+    void *real = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+    if (!real || access("/dev/nvidiactl", F_OK) == 0) {
+        printf("(%s) ", real ? "there is a GPU" : "no NCCL here");
+        return;
+    }
+    set_version = NULL;
+    setenv("NCCL_SOCKET_IFNAME", "lo", 1);
+    setenv("VITRAIL_NCCL", "libnccl.so.2", 1);
+    run_ranks(only_open, ranks);
+    for (int r = 0; r < RANKS; r++) {
+        CU_ASSERT_EQUAL(ranks[r].status, VT_E_COMM);
+        CU_ASSERT_PTR_NOT_NULL(strstr(ranks[r].message, "NCCL start failed: "));
+    }
+    setenv("VITRAIL_NCCL", FAKE_NCCL, 1);
+}
+
 static const struct test_case cases[] = {
     {"collectives are right, at once and in progress", collectives_are_right},
     {"what cannot be summed is refused", what_cannot_be_summed_is_refused},
@@ -365,6 +385,7 @@ static const struct test_case cases[] = {
     {"abort frees a call under way", abort_frees_a_call_under_way},
     {"versions must agree", versions_must_agree},
     {"a missing library is said", a_missing_library_is_said},
+    {"the real library refuses without a GPU", the_real_library_refuses_without_a_gpu},
 };
 
 int main(void)
