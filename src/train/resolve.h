@@ -1,5 +1,5 @@
 /* From a run_config to what the rooms take: the dataset opened, every "auto" decided. Per rank and deterministic: every rank
- * resolves the same values from the same files. */
+ * resolves the same values from the same files; only data.order: auto looks at the host (its memory). */
 #ifndef VT_TRAIN_RESOLVE_H
 #define VT_TRAIN_RESOLVE_H
 

@@ -97,11 +97,21 @@ vt_status trainer_save(struct trainer *t, bool is_best)
     return status;
 }
 
+/* data.order: auto looks at this host's memory, but the order of a run is what it began with. */
+static void keep_order(struct trainer *t, const struct run_config *before)
+{
+    if (t->config.data.order != CONFIG_ORDER_AUTO || before->data.order == CONFIG_ORDER_AUTO)
+        return;
+    t->config.data.order = before->data.order;
+    t->data.order.desc.mode = before->data.order == CONFIG_ORDER_FULL ? ORDER_FULL : ORDER_WINDOW;
+}
+
 /* The run must go on as the same run: same config where it matters, same data. */
-static vt_status check_same_run(const struct trainer *t, const char *path, const struct checkpoint_state *state)
+static vt_status check_same_run(struct trainer *t, const char *path, const struct checkpoint_state *state)
 {
     struct run_config before;
     VT_TRY(run_config_from_text(state->config_yaml, path, NULL, 0, &before));
+    keep_order(t, &before);
     VT_TRY(run_config_check_resume(&before, &t->config));
     if (state->dataset_fingerprint != t->data.train.fingerprint)
         return VT_FAIL(VT_E_USAGE, "data.train: %s has fingerprint %016llx, but %s was trained on %016llx: the data changed",
@@ -163,7 +173,10 @@ vt_status trainer_restore(struct trainer *t)
     }
     if (t->folder.dir[0] && !found)
         VT_TRY(comm_agree(t->comm, t->comm->rank == 0 ? check_none_lost(t) : VT_OK));
-    return comm_agree(t->comm, found ? load_run(t, path) : start_new(t));
+    VT_TRY(comm_agree(t->comm, found ? load_run(t, path) : start_new(t)));
+    /* From here on the config says what was decided, in RUN/config.yaml and in checkpoints. */
+    t->config.data.order = t->data.order.desc.mode == ORDER_FULL ? CONFIG_ORDER_FULL : CONFIG_ORDER_WINDOW;
+    return VT_OK;
 }
 
 vt_status trainer_evaluate(struct trainer *t, struct evaluation *out)

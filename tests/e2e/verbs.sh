@@ -147,4 +147,17 @@ said 'resumed    from moved/.*step 40, attempt 2'
 same half/checkpoints/step-00000060/model.safetensors moved/checkpoints/step-00000060/model.safetensors
 run 0 "$V" train moved
 said 'nothing to do'
+
+# the sample order is chosen once: `auto` goes on with what the run began with
+run 0 "$V" train tiny.yaml run.dir=window data.order=window checkpoint.every=20steps
+cp -r window resumed
+rm -rf resumed/checkpoints/step-00000060 resumed/checkpoints/best
+ln -sfn step-00000040 resumed/checkpoints/latest
+run 0 "$V" train tiny.yaml run.dir=resumed
+same window/checkpoints/step-00000060/model.safetensors resumed/checkpoints/step-00000060/model.safetensors
+grep -q 'order: window' resumed/config.yaml || fail "config.yaml does not say the order"
+if cmp -s half/checkpoints/step-00000060/model.safetensors window/checkpoints/step-00000060/model.safetensors; then
+  fail "both orders gave the same weights"
+fi
+refused 2 'data\.order \(window, now full\)' "$V" train tiny.yaml run.dir=resumed data.order=full
 echo ok
