@@ -1,11 +1,6 @@
 # Sourced by run.sh: finds compiler, CUDA (toolkit or Python wheels), and a bundle's libraries, and sets what they need.
 # shellcheck shell=sh disable=SC2034,SC2154
 
-gpu_here() {
-  if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then return 0; fi
-  ls /dev/nvidia[0-9]* >/dev/null 2>&1
-}
-
 # The GPU's compute capability as CMake wants it: 90.
 gpu_architecture() {
   found=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1 | tr -d '. ')
@@ -47,9 +42,9 @@ use_bundle() {
     CMAKE_PREFIX_PATH CMAKE_LIBRARY_PATH CMAKE_INCLUDE_PATH OPAL_PREFIX PMIX_INSTALL_PREFIX
 }
 
-# Where Python keeps NVIDIA's wheels; "" without any.
+# Where Python keeps NVIDIA's wheels, a folder a line; nothing without any.
 wheels() {
-  python3 -c 'import nvidia, os; print(list(nvidia.__path__)[0])' 2>/dev/null
+  python3 -c 'import nvidia; print("\n".join(nvidia.__path__))' 2>/dev/null
 }
 
 # The toolkit's bin folder on the PATH. What it lacks (cuBLASLt, cuDNN, NCCL) comes from the wheels: headers by C_INCLUDE_PATH,
@@ -63,11 +58,10 @@ use_cuda() {
   done
   toolkit=''
   if command -v nvcc >/dev/null; then toolkit=$(dirname "$(dirname "$(realpath "$(command -v nvcc)")")"); fi
-  nvidia=$(wheels)
   nccl_root='' cudnn_root=''
   links=$build/wheel-libs
   mkdir -p "$links"
-  if [ -n "$nvidia" ]; then
+  for nvidia in $(wheels); do
     for lib in "$nvidia"/*/lib; do
       for file in "$lib"/*.so.*; do
         [ -e "$file" ] || continue
@@ -85,6 +79,8 @@ use_cuda() {
         fi
       done
     done
+  done
+  if [ -n "$(ls "$links")" ]; then
     LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$links
     CMAKE_LIBRARY_PATH=${CMAKE_LIBRARY_PATH:+$CMAKE_LIBRARY_PATH:}$links
   fi
@@ -93,6 +89,7 @@ use_cuda() {
   export PATH
 }
 
+plain_libraries=${LD_LIBRARY_PATH:-} # for programs that are not ours
 [ -z "$bundle" ] || use_bundle "$bundle"
 LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} CMAKE_LIBRARY_PATH=${CMAKE_LIBRARY_PATH:-}
 use_cuda

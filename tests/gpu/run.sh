@@ -28,17 +28,20 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$stages" ] || { sed -n '2,10p' "$0" >&2; exit 2; }
 [ -n "$build" ] || build=${bundle:-$source}/build
+gpu_here() {
+  if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then return 0; fi
+  ls /dev/nvidia[0-9]* >/dev/null 2>&1
+}
+if [ "$device" = cuda ] && ! gpu_here; then
+  for stage in $stages; do echo "SKIPPED $stage: there is no NVIDIA GPU on this machine"; done
+  exit 77
+fi
 mkdir -p "$build" || exit 1
 build=$(cd "$build" && pwd)
 results=${results:-$build/gpu-results}
 mkdir -p "$results" || exit 1
 . "$here/environment.sh"
 . "$here/stages.sh"
-
-if [ "$device" = cuda ] && ! gpu_here; then
-  for stage in $stages; do echo "SKIPPED $stage: there is no NVIDIA GPU on this machine"; done
-  exit 77
-fi
 final=0
 for stage in $stages; do
   run_stage "$stage" || rc=$?

@@ -245,7 +245,7 @@ stage_bench() {
     label=${rest%%:*} batch=${rest#*:}
     peer=-
     if [ $torch = yes ]; then
-      try "torch-$name" 150 python3 "$here/torch_baseline.py" --models "$label" --seconds $seconds_torch --batch "$batch"
+      try "torch-$name" 150 env LD_LIBRARY_PATH="$plain_libraries" python3 "$here/torch_baseline.py" --models "$label" --seconds $seconds_torch --batch "$batch"
       [ $stage_late -eq 0 ] || return
       peer=$(number_of "$log" images_per_s)
     fi
