@@ -60,7 +60,8 @@ __device__ inline matrix<T> head_matrix(const T *tensor, const struct attention_
 }
 
 /* sum[i] = x(4 warp + i, :) . y's column (first + lane), over x's columns: y(depth, column), or with `transposed` y(column,
- * depth), read along its rows either way. All threads. */
+ * depth), read along its rows either way. All threads. Its barriers also stand between what the block wrote to its slab
+ * before and what is read here, and between that and what is written after. */
 template <bool transposed, typename X, typename Y>
 __device__ inline void tile_product(float sum[SUMS], const matrix<X> &x, const matrix<Y> &y, int64_t first)
 {
@@ -153,10 +154,8 @@ template <typename T> __global__ void __launch_bounds__(THREADS) plain_forward(c
             if (lane == 0)
                 args.lse[(item.b * args.heads + item.h) * args.queries + query] = lse;
         }
-        __syncthreads();
         T *o = args.o + item.b * args.o_view.batch + item.h * args.o_view.head + item.first * args.o_view.row;
         slab_product(o, args.o_view.row, item.count, slab, v);
-        __syncthreads();
     }
 }
 
@@ -195,10 +194,8 @@ template <typename T> __global__ void __launch_bounds__(THREADS) plain_backward_
             if (lane == 0)
                 args.row_sum[row + r] = sum;
         }
-        __syncthreads();
         T *dq = args.dq + item.b * args.q_view.batch + item.h * args.q_view.head + item.first * args.q_view.row;
         slab_product(dq, args.q_view.row, item.count, ds, k);
-        __syncthreads();
     }
 }
 
@@ -231,12 +228,10 @@ template <typename T> __global__ void __launch_bounds__(THREADS) plain_backward_
                 ds[to] = one * (product[i] * keep - args.row_sum[row + query + lane]) * args.scale;
             }
         }
-        __syncthreads();
         T *dk = args.dk + item.b * args.k_view.batch + item.h * args.k_view.head + item.first * args.k_view.row;
         T *dv = args.dv + item.b * args.v_view.batch + item.h * args.v_view.head + item.first * args.v_view.row;
         slab_product(dv, args.v_view.row, item.count, p, d_o);
         slab_product(dk, args.k_view.row, item.count, ds, q);
-        __syncthreads();
     }
 }
 
