@@ -50,5 +50,8 @@ void bucket_grad_ready(void *set, int64_t first);
 /* Wait for all buckets; the sums are in `grads` after (device mode: for whatever is enqueued on the compute stream from
  * here on; the host waits for the step before only). Logically collective. Reports the first failure of a sum. */
 VT_MUST_CHECK vt_status bucket_finish(struct bucket_set *set, struct bucket_stats *stats);
+/* Wait on the host for the last finished step's sums and report the first failure: before anything trusts what they led to
+ * (a checkpoint, the end of the run). The thread mode has nothing left to wait for. Per rank, between steps. */
+VT_MUST_CHECK vt_status bucket_drain(struct bucket_set *set);
 
 #endif

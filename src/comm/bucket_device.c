@@ -250,11 +250,12 @@ static vt_status first_failure(struct bucket_device *d)
     return status == VT_OK ? VT_OK : VT_FAIL(status, "%s", d->message);
 }
 
-/* Wait for the step before, first for this rank's own backward, then for the others, so that the stage board tells a
+/* Wait for the step-th step, first for this rank's own backward, then for the others, so that the stage board tells a
  * device that hangs from a wait for peers. Its sums are out of the watcher's hands after. */
-static vt_status wait_for_step(struct bucket_device *d, struct step_events *events)
+static vt_status wait_for_step(struct bucket_device *d, int64_t step)
 {
     struct backend *be = d->be;
+    struct step_events *events = &d->events[(step - 1) % STEPS_IN_FLIGHT];
     enum stage before = stage_enter(STAGE_BACKWARD);
     vt_status status = be->event_wait(be, events->final);
     stage_enter(STAGE_COMM_WAIT);
@@ -264,8 +265,8 @@ static vt_status wait_for_step(struct bucket_device *d, struct step_events *even
     VT_TRY(first_failure(d)); /* the cause, where there is one; the device's error is its consequence */
     VT_TRY(status);
     pthread_mutex_lock(&d->mutex);
-    if (d->passed < (d->steps - 1) * d->set->count)
-        d->passed = (d->steps - 1) * d->set->count;
+    if (d->passed < step * d->set->count)
+        d->passed = step * d->set->count;
     pthread_mutex_unlock(&d->mutex);
     return VT_OK;
 }
@@ -291,6 +292,12 @@ vt_status bucket_device_finish(struct bucket_device *d, struct bucket_stats *sta
     d->be->stream_wait(d->be, STREAM_COMPUTE, now->end[d->set->count - 1]);
     if (d->steps < 2)
         return VT_OK;
-    VT_TRY(wait_for_step(d, last));
+    VT_TRY(wait_for_step(d, d->steps - 1));
     return read_times(d, last, stats);
+}
+
+vt_status bucket_device_drain(struct bucket_device *d)
+{
+    VT_TRY(first_failure(d));
+    return d->steps ? wait_for_step(d, d->steps) : VT_OK;
 }

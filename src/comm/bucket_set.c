@@ -97,3 +97,5 @@ vt_status bucket_finish(struct bucket_set *set, struct bucket_stats *stats)
     stats->early_fraction = set->bytes ? (double)set->early_bytes / (double)set->bytes : 0;
     return set->device ? bucket_device_finish(set->device, stats) : bucket_thread_finish(set->thread, stats);
 }
+
+vt_status bucket_drain(struct bucket_set *set) { return set->device ? bucket_device_drain(set->device) : VT_OK; }

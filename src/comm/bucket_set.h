@@ -42,5 +42,6 @@ void bucket_device_begin(struct bucket_device *device);
 void bucket_device_start(struct bucket_device *device, int index);
 /* Fills comm_ms and exposed_ms of the step before. */
 VT_MUST_CHECK vt_status bucket_device_finish(struct bucket_device *device, struct bucket_stats *stats);
+VT_MUST_CHECK vt_status bucket_device_drain(struct bucket_device *device);
 
 #endif

@@ -131,4 +131,9 @@ vt_status step_run(struct trainer *t, struct step_result *done)
     return VT_OK;
 }
 
-vt_status step_drain(struct trainer *t, struct step_result *done) { return collect(t, false, done); }
+vt_status step_drain(struct trainer *t, struct step_result *done)
+{
+    /* What follows trusts the weights; a sum that failed may only show now. */
+    VT_TRY(bucket_drain(t->buckets));
+    return collect(t, false, done);
+}

@@ -201,6 +201,8 @@ static void *run_rank(void *context)
         }
     }
     run->host_ms = clock_ms() - start;
+    if (run->status == VT_OK && set)
+        run->status = bucket_drain(set);
     snprintf(run->message, sizeof run->message, "%s", status_message());
     if (run->status != VT_OK)
         fake_abort(&comm.base); /* the job ends; nobody waits for this rank */
@@ -312,6 +314,21 @@ static void a_missing_rank_is_noticed(void)
     CU_ASSERT(named >= 1);
 }
 
+/* The last step's failure shows when it is drained, before anyone could save what came of it. */
+static void the_last_step_is_not_trusted_unseen(void)
+{
+    struct rank_run runs[RANKS];
+    int named = 0;
+    defaults(1);
+    meet.absent_rank = 1;
+    meet.absent_from = 13 + 12;
+    run_ranks(&(struct rank_run){.steps = 2, .bucket_bytes = 8000, .wire = DTYPE_F32, .timeout_s = 0.4}, runs);
+    for (int r = 0; r < RANKS; r++)
+        named += runs[r].status == VT_E_COMM && strstr(runs[r].message, "step 58: sum of gradient bucket 12 of 13") != NULL;
+    CU_ASSERT(named >= 1);
+    CU_ASSERT_EQUAL(runs[0].failed_step, 1);
+}
+
 static void a_slow_device_is_no_missing_rank(void)
 {
     struct rank_run runs[RANKS];
@@ -351,6 +368,7 @@ static const struct test_case cases[] = {
     {"the host runs ahead of the device", the_host_runs_ahead},
     {"times come one step late", times_come_one_step_late},
     {"a missing rank is noticed", a_missing_rank_is_noticed},
+    {"the last step is not trusted unseen", the_last_step_is_not_trusted_unseen},
     {"a slow device is no missing rank", a_slow_device_is_no_missing_rank},
     {"an error in flight is named", an_error_in_flight_is_named},
     {"a refused call is named", a_refused_call_is_named},
