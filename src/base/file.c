@@ -79,6 +79,15 @@ vt_status file_write_all(int fd, const void *bytes, size_t size, const char *pat
     return VT_OK;
 }
 
+vt_status file_append(int fd, const void *bytes, size_t size, const char *path)
+{
+    off_t before = lseek(fd, 0, SEEK_END);
+    vt_status status = file_write_all(fd, bytes, size, path);
+    if (status != VT_OK && (before < 0 || ftruncate(fd, before) != 0))
+        return status_prefix(status, "a torn record is left");
+    return status;
+}
+
 static vt_status write_and_sync(int fd, const void *bytes, size_t size, const char *path)
 {
     VT_TRY(file_write_all(fd, bytes, size, path));

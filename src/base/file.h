@@ -16,6 +16,8 @@ VT_MUST_CHECK vt_status file_read(const char *path, size_t max_bytes, char **byt
 VT_MUST_CHECK vt_status file_write_atomic(const char *path, const void *bytes, size_t size);
 /* All of `size` bytes to fd, in the face of short writes and EINTR. `path` is for the message. */
 VT_MUST_CHECK vt_status file_write_all(int fd, const void *bytes, size_t size, const char *path);
+/* The same to a file opened with O_APPEND, all or nothing: after a failure (disk full) the file is as it was. */
+VT_MUST_CHECK vt_status file_append(int fd, const void *bytes, size_t size, const char *path);
 /* The folder and its parents; fine when it exists. */
 VT_MUST_CHECK vt_status file_make_dirs(const char *path);
 /* fsync a folder, so that renames and creations in it last. */

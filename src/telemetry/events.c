@@ -52,7 +52,7 @@ static vt_status write_event(struct events *events, const Vitrail__Tb__Event *ev
     put_u32(frame + 8, crc32c_mask(crc32c(0, frame, 8)));
     vitrail__tb__event__pack(event, frame + FRAME_HEAD);
     put_u32(frame + FRAME_HEAD + size, crc32c_mask(crc32c(0, frame + FRAME_HEAD, size)));
-    return file_write_all(events->fd, frame, FRAME_HEAD + size + FRAME_TAIL, events->path);
+    return file_append(events->fd, frame, FRAME_HEAD + size + FRAME_TAIL, events->path);
 }
 
 static vt_status write_version(struct events *events, double wall_time)

@@ -108,8 +108,8 @@ static vt_status write_line(struct metrics *metrics, double wall_time, int64_t s
     char *line = json_to_text(record);
     json_free(&record);
     size_t size = strlen(line);
-    line[size] = '\n'; /* the terminator's place: file_write_all takes a size */
-    vt_status status = file_write_all(metrics->fd, line, size + 1, metrics->path);
+    line[size] = '\n'; /* the terminator's place: file_append takes a size */
+    vt_status status = file_append(metrics->fd, line, size + 1, metrics->path);
     free(line);
     return status;
 }

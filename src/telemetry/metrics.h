@@ -22,7 +22,8 @@ struct metrics; /* opaque */
 VT_MUST_CHECK vt_status metrics_open(const char *dir, int attempt, int64_t resume_step, struct metrics **out);
 /* One record: {"step":..,"attempt":..,"images_seen":..,"epoch":..,"wall_time": unix seconds, name: value ...}.
  * Non-finite values are written as null; a name given twice keeps the later value. A step may have several records
- * (training, evaluation): readers merge them. One write(2) per file. count <= METRICS_MAX - 2. */
+ * (training, evaluation): readers merge them. One write(2) per file, or nothing of it (disk
+ * full): a failure leaves whole records only, and later ones may succeed. count <= METRICS_MAX - 2. */
 VT_MUST_CHECK vt_status metrics_write(struct metrics *metrics, int64_t step, int64_t images_seen, double epoch,
                                       const struct metric *values, int count);
 /* Both files to the disk (fdatasync). */

@@ -27,6 +27,7 @@ struct loop {
     struct interval interval;
     double run_started_ms;
     int64_t first_step;
+    bool metrics_fail; /* the last record could not be written */
 };
 
 static void accumulate(struct interval *interval, const struct step_result *done)
@@ -53,6 +54,16 @@ static vt_status straggler_ms(struct trainer *t, double busy, double *out)
     VT_TRY(t->comm->all_reduce(t->comm, &max, 1, DTYPE_F64, REDUCE_MAX));
     *out = max - sum / t->comm->size;
     return VT_OK;
+}
+
+/* Curves are worth less than the run: records that cannot be written (disk full) are lost, and that is told once. */
+static void keep_going(struct loop *loop, vt_status status)
+{
+    if (status != VT_OK && !loop->metrics_fail) {
+        progress_break(&loop->progress);
+        log_warn("%s; training goes on without these metrics", status_message());
+    }
+    loop->metrics_fail = status != VT_OK;
 }
 
 static vt_status record(struct loop *loop, const struct step_result *done)
@@ -84,8 +95,8 @@ static vt_status record(struct loop *loop, const struct step_result *done)
         {"time/optimizer_ms", times->optimizer / n},
         {"time/straggler_ms", straggler},
     };
-    VT_TRY(metrics_write(loop->metrics, done->step, done->step * t->config.data.batch, epoch_of(t, done->step), values,
-                         (int)(sizeof values / sizeof *values)));
+    keep_going(loop, metrics_write(loop->metrics, done->step, done->step * t->config.data.batch, epoch_of(t, done->step),
+                                   values, (int)(sizeof values / sizeof *values)));
     if (t->comm->rank == 0) {
         int64_t left = t->data.total_steps - done->step;
         double per_step = (clock_ms() - loop->run_started_ms) * 1e-3 / (double)(done->step - loop->first_step);
@@ -157,9 +168,9 @@ static vt_status evaluate(struct loop *loop, bool *is_best)
     log_info("eval       step %lld: val/top1 %.4f, val/top5 %.4f, val/loss %.4f%s (%lld images, %.1f s)", (long long)t->step,
              result.top1, result.top5, result.loss, *is_best ? ", best so far" : "", (long long)result.seen,
              (clock_ms() - started) * 1e-3);
-    vt_status status = metrics_write(loop->metrics, t->step, t->step * t->config.data.batch, epoch_of(t, t->step), values, 3);
+    keep_going(loop, metrics_write(loop->metrics, t->step, t->step * t->config.data.batch, epoch_of(t, t->step), values, 3));
     evaluation_close(&result);
-    return status;
+    return VT_OK;
 }
 
 /* A checkpoint that cannot be written (disk full) must not cost the run: earlier ones are intact, the next one is tried
@@ -170,7 +181,7 @@ static vt_status save(struct loop *loop, bool is_best, bool must)
     if (!t->folder.dir[0])
         return VT_OK;
     double started = clock_ms();
-    VT_TRY(metrics_flush(loop->metrics));
+    keep_going(loop, metrics_flush(loop->metrics));
     vt_status status = trainer_save(t, is_best);
     progress_break(&loop->progress);
     if (status != VT_OK) {

@@ -79,6 +79,20 @@ if command -v prlimit >/dev/null; then
   run 0 "$V" inspect full
   said 'all checksums match'
   ls full/checkpoints | grep -q tmp && fail "temporary folders left: $(ls full/checkpoints)"
+
+  # Metrics feel it too: records are lost, whole ones, and the run goes on.
+  rm -rf full
+  start 1 tiny.yaml run.dir=full train.duration=1000000steps checkpoint.every=0
+  wait_for 60 sh -c '[ -e full/metrics.jsonl ] && [ "$(wc -c <full/metrics.jsonl)" -gt 20000 ]'
+  prlimit --pid $job --fsize=20000:
+  wait_for 60 grep -q 'warning: full/metrics.jsonl.*training goes on' job.out
+  prlimit --pid $job --fsize=unlimited:
+  lines=$(wc -l <full/metrics.jsonl)
+  wait_for 60 sh -c "[ \$(wc -l <full/metrics.jsonl) -gt $((lines + 5)) ]"
+  kill -USR2 $job
+  ended 75
+  [ "$(grep -c 'training goes on' out)" -eq 1 ] || fail "the lost metrics were not told once"
+  [ "$(grep -vc '^{"step":.*}$' full/metrics.jsonl)" -eq 0 ] || fail "metrics.jsonl holds torn records"
 fi
 # At the end. Two ranks over TCP: shared-memory segments are files too.
 trap '' XFSZ

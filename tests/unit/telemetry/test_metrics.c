@@ -1,6 +1,8 @@
 #include "telemetry/metrics.h"
 
 #include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,10 +132,37 @@ static void test_failures(void)
     remove_dir();
 }
 
+/* A full disk, by a limit on the size of files: the record is not there at all, and the next one is. */
+static void test_full_disk(void)
+{
+    struct metrics *metrics = NULL;
+    struct rlimit limit, small;
+    size_t size = 0;
+    make_dir();
+    ASSERT_OK(metrics_open(dir, 1, 0, &metrics));
+    ASSERT_OK(metrics_write(metrics, 1, 1, 1, &(struct metric){"train/loss", 1}, 1));
+    free(read_all(&size));
+    signal(SIGXFSZ, SIG_IGN);
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = (struct rlimit){.rlim_cur = size + 10, .rlim_max = limit.rlim_max};
+    CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &small), 0);
+    vt_status status = metrics_write(metrics, 2, 2, 2, &(struct metric){"train/loss", 2}, 1);
+    CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ASSERT_FAILS(status, VT_E_IO, "metrics.jsonl: cannot write: File too large");
+    ASSERT_OK(metrics_write(metrics, 3, 3, 3, &(struct metric){"train/loss", 3}, 1));
+    char *text = read_all(&size);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "}\n{\"step\":3,"));
+    CU_ASSERT_PTR_NULL(strstr(text, "\"step\":2"));
+    free(text);
+    metrics_close(&metrics);
+    remove_dir();
+}
+
 static const struct test_case cases[] = {
     {"a record's text", test_record},
     {"a torn last line is cut", test_torn_line},
     {"no folder: everything is dropped", test_drops_everything},
     {"failures name the file", test_failures},
+    {"a full disk costs whole records", test_full_disk},
 };
 TEST_MAIN("telemetry/metrics", cases)
