@@ -11,8 +11,9 @@
 #include "train/version.h"
 
 const struct verb verbs[] = {
-    {"pack", "SRC DIR --from idx|imagefolder [--val 10%:stratified|N|N/class] [--dry-run]", "make a dataset from images",
-     "  --from KIND      idx (MNIST-style files) or imagefolder (class folders of JPEG, PNG, PNM)\n"
+    {"pack", "SRC DIR [--from idx|cifar|imagefolder|webdataset] [--val 10%:stratified|N|N/class] [--dry-run]", "make a dataset from images",
+     "  --from KIND      idx (MNIST-style files), cifar (its binary files), imagefolder (class folders of JPEG, PNG, PNM)\n"
+     "                   or webdataset (tars, indexed where they are); default: by what SRC holds\n"
      "  --val SPEC       draw a val split: 10%, 10%:stratified, N images, or N/class (imagefolder without its own val/)\n"
      "  --name NAME      name of the dataset (default: the last part of DIR)\n"
      "  --seed N         seed of the shuffle and of --val (default 0)\n"

@@ -27,5 +27,10 @@ vt_status verb_help(int argc, char **argv)
         }
     if (strcmp(topic, "config") == 0)
         return run_config_help(stdout, NULL);
-    return run_config_help(stdout, strncmp(topic, "config.", 7) == 0 ? topic + 7 : topic);
+    if (strncmp(topic, "config.", 7) == 0)
+        return run_config_help(stdout, topic + 7);
+    vt_status status = run_config_help(stdout, topic);
+    if (status != VT_OK && !strchr(topic, '.'))
+        return VT_FAIL(VT_E_USAGE, "help: \"%.100s\" is no verb and no section of the config; `vitrail help` lists the verbs", topic);
+    return status;
 }
