@@ -170,6 +170,40 @@ static void check_buckets(int64_t bytes, enum dtype wire)
     free(host);
 }
 
+/* ---- a rank that does not take part ---- */
+static void sum_one_step(struct bucket_set *set)
+{
+    struct bucket_stats stats;
+    bucket_begin(set);
+    bucket_grad_ready(set, 0);
+    REQUIRE_OK(bucket_finish(set, &stats));
+}
+
+/* The last rank stays away from the second step: the others name the bucket in time, and their streams are free again. Last, as
+ * the comm is aborted. */
+static void check_missing_rank(void)
+{
+    struct bucket_set *set = NULL;
+    float *grads = device_alloc(table.total);
+    double start = clock_ms();
+    struct bucket_desc desc = {.table = &table, .bucket_bytes = 1 << 20, .wire = DTYPE_F32, .grads = grads, .device = device_comm,
+                               .timeout_s = 5};
+    REQUIRE_OK(bucket_open(&desc, world, be, &set));
+    sum_one_step(set);
+    REQUIRE_OK(bucket_drain(set));
+    if (world->rank != world->size - 1) {
+        sum_one_step(set);
+        REQUIRE(bucket_drain(set) == VT_E_COMM);
+        REQUIRE(strstr(status_message(), "sum of gradient bucket"));
+        REQUIRE_OK(be->synchronise(be));
+    }
+    REQUIRE_OK(world->barrier(world));
+    report("a missing rank is noticed, the stream freed", clock_ms() - start, 0);
+    device_comm->abort(device_comm);
+    bucket_close(&set);
+    be->release(be, MEMORY_DEVICE, grads);
+}
+
 int main(int argc, char **argv)
 {
     const struct plugin *plugin;
@@ -194,6 +228,8 @@ int main(int argc, char **argv)
         check_buckets(sizes[i], DTYPE_F32);
         check_buckets(sizes[i], DTYPE_BF16);
     }
+    if (device_comm && world->size > 1)
+        check_missing_rank();
     if (device_comm)
         device_comm->close(device_comm);
     be->close(be);
