@@ -90,7 +90,10 @@ static void event_free(struct backend *be, struct event *event)
     delete event;
 }
 
-static void event_ignore(struct backend *be, enum stream stream, struct event *event) { (void)be, (void)stream, (void)event; }
+static void event_ignore(struct backend *be, enum stream stream, struct event *event)
+{
+    (void)be, (void)stream, (void)event;
+}
 
 static vt_status event_wait(struct backend *be, struct event *event)
 {
@@ -108,7 +111,10 @@ static void close_backend(struct backend *be)
     free(simt);
 }
 
-extern "C" void backend_simt_order(int order) { simt::set_order((enum simt::order)order); }
+extern "C" void backend_simt_order(int order)
+{
+    simt::set_order((enum simt::order)order);
+}
 
 extern "C" void backend_simt_guard(void *bytes, size_t count, bool closed)
 {
@@ -121,9 +127,15 @@ extern "C" void backend_simt_guard(void *bytes, size_t count, bool closed)
 /* ---- what op files need (kernels.h) ---- */
 
 extern "C" {
-struct backend *simt_ref(struct backend *be) { return ((struct simt_backend *)be)->ref; }
+struct backend *simt_ref(struct backend *be)
+{
+    return ((struct simt_backend *)be)->ref;
+}
 
-static void destroy_plan(struct op_plan *plan) { free(plan); }
+static void destroy_plan(struct op_plan *plan)
+{
+    free(plan);
+}
 
 vt_status cuda_plan_new(struct backend *be, const char *algorithm, size_t bytes, size_t workspace_bytes, void **plan)
 {
@@ -148,7 +160,8 @@ void cuda_plan_workspace(struct op_plan *plan, size_t workspace_bytes)
 void *cuda_workspace(const struct op_plan *plan)
 {
     const struct cuda_backend *cuda = cuda_of(plan);
-    VT_CHECKF(cuda->workspace_reserved >= plan->workspace_bytes, "%s enqueued before reserve_workspace", plan->algorithm);
+    VT_CHECKF(cuda->workspace_reserved >= plan->workspace_bytes, "%s enqueued before reserve_workspace",
+              plan->algorithm);
     return cuda->workspace;
 }
 
@@ -158,7 +171,10 @@ struct CUstream_st *cuda_compute_stream(struct backend *be)
     return NULL;
 }
 
-int cuda_sm_count(const struct backend *be) { return ((const struct cuda_backend *)be)->multiprocessors; }
+int cuda_sm_count(const struct backend *be)
+{
+    return ((const struct cuda_backend *)be)->multiprocessors;
+}
 
 vt_status cuda_check_dtype(const char *op, enum dtype dtype)
 {

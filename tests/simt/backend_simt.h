@@ -1,5 +1,6 @@
-/* A backend whose kernels are those of backend/cuda, run on the CPU. "Device" memory is allocated to the byte, so that an
- * address sanitizer sees each access past an end. linear's products and, where no kernel takes the case, attention are ref's. */
+/* A backend whose kernels are those of backend/cuda, run on the CPU. "Device" memory is allocated to the byte, so that
+ * an address sanitizer sees each access past an end. linear's products and, where no kernel takes the case, attention
+ * are ref's. */
 #ifndef VT_TESTS_BACKEND_SIMT_H
 #define VT_TESTS_BACKEND_SIMT_H
 

@@ -106,7 +106,8 @@ void fiber_reset(fiber *f, bool abandoned)
 fiber *fiber_new(void (*entry)())
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    void *map = mmap(nullptr, STACK_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *map =
+        mmap(nullptr, STACK_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED || mprotect(map, page, PROT_NONE) != 0) {
         perror("simt: no memory for a fiber");
         abort();

@@ -1,4 +1,5 @@
-/* Fibers: stacks that one thread switches between. Hand-rolled on x86-64 (a switch takes nanoseconds), ucontext elsewhere. */
+/* Fibers: stacks that one thread switches between. Hand-rolled on x86-64 (a switch takes nanoseconds), ucontext
+ * elsewhere. */
 #ifndef VT_TESTS_SIMT_FIBER_H
 #define VT_TESTS_SIMT_FIBER_H
 

@@ -10,7 +10,10 @@ struct operands {
     uint32_t a[4], b[2];
 };
 
-static float half_of(uint32_t word, int half) { return bf16_to_float((bf16_t)(word >> (16 * half))); }
+static float half_of(uint32_t word, int half)
+{
+    return bf16_to_float((bf16_t)(word >> (16 * half)));
+}
 
 void mma_m16n8k16(unsigned mask, const words in[WARP], const int argument[WARP], words out[WARP])
 {

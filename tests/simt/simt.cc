@@ -71,8 +71,8 @@ void error(const char *format, ...)
     int used = snprintf(machine.message, sizeof machine.message, "simt: %s", machine.kernel);
     if (machine.running && t)
         used += snprintf(machine.message + used, sizeof machine.message - (size_t)used,
-                         ", block (%u,%u,%u), thread (%u,%u,%u)", block_index.x, block_index.y, block_index.z, t->index.x,
-                         t->index.y, t->index.z);
+                         ", block (%u,%u,%u), thread (%u,%u,%u)", block_index.x, block_index.y, block_index.z,
+                         t->index.x, t->index.y, t->index.z);
     used += snprintf(machine.message + used, sizeof machine.message - (size_t)used, ": ");
     vsnprintf(machine.message + used, sizeof machine.message - (size_t)used, format, arguments);
     va_end(arguments);
@@ -87,11 +87,17 @@ void error(const char *format, ...)
     abort();
 }
 
-void catch_errors(bool on) { machine.throws = on; }
+void catch_errors(bool on)
+{
+    machine.throws = on;
+}
 
 /* ---- turns ---- */
 
-void set_order(enum order order) { machine.order = order; }
+void set_order(enum order order)
+{
+    machine.order = order;
+}
 
 static unsigned random_below(unsigned n)
 {
@@ -110,7 +116,10 @@ static std::vector<unsigned> turns(unsigned count)
     return order;
 }
 
-static void yield() { fiber_leave(threads[machine.current]->run); }
+static void yield()
+{
+    fiber_leave(threads[machine.current]->run);
+}
 
 static void thread_main()
 {
@@ -154,15 +163,20 @@ void sync_block(place where)
     yield();
 }
 
-unsigned lane() { return machine.current % WARP; }
+unsigned lane()
+{
+    return machine.current % WARP;
+}
 
 static void check_mate(const thread *own, unsigned i)
 {
     if (i >= machine.count)
-        error("%s at %s:%d names lane %u, which this warp has not", own->what, own->where.file, own->where.line, i % WARP);
+        error("%s at %s:%d names lane %u, which this warp has not", own->what, own->where.file, own->where.line,
+              i % WARP);
     const thread *mate = threads[i];
     if (mate->state == ENDED)
-        error("%s at %s:%d names lane %u, which has left the kernel", own->what, own->where.file, own->where.line, i % WARP);
+        error("%s at %s:%d names lane %u, which has left the kernel", own->what, own->where.file, own->where.line,
+              i % WARP);
 }
 
 /* All lanes of the mask wait in this same operation. */
@@ -176,8 +190,8 @@ static bool complete(const thread *own, unsigned first)
         if (mate->state != AT_WARP || mate->mask != own->mask)
             return false;
         if (mate->operation != own->operation || mate->where.line != own->where.line)
-            error("divergent warp: %s at %s:%d meets lane %u in %s at %s:%d", own->what, own->where.file, own->where.line, l,
-                  mate->what, mate->where.file, mate->where.line);
+            error("divergent warp: %s at %s:%d meets lane %u in %s at %s:%d", own->what, own->where.file,
+                  own->where.line, l, mate->what, mate->where.file, mate->where.line);
     }
     return true;
 }
@@ -258,12 +272,16 @@ void *shared_array(const void *key, size_t bytes)
         total += a.bytes;
     }
     if (total > STATIC_LIMIT || total + machine.dynamic_bytes > SHARED_LIMIT)
-        error("%zu bytes of static and %zu of dynamic shared memory: more than a GPU has", total, machine.dynamic_bytes);
+        error("%zu bytes of static and %zu of dynamic shared memory: more than a GPU has", total,
+              machine.dynamic_bytes);
     arrays.push_back({key, poisoned(bytes), bytes});
     return arrays.back().memory;
 }
 
-void *shared_dynamic() { return machine.dynamic; }
+void *shared_dynamic()
+{
+    return machine.dynamic;
+}
 
 static void shared_close()
 {
@@ -349,12 +367,13 @@ static void deadlock()
         }
     }
     machine.current = who;
-    error("waits for ever in %s at %s:%d: %u threads of the block wait at a barrier, %u in warp operations, %u have left",
-          waits->what, waits->where.file, waits->where.line, at_block, at_warp, ended);
+    error(
+        "waits for ever in %s at %s:%d: %u threads of the block wait at a barrier, %u in warp operations, %u have left",
+        waits->what, waits->where.file, waits->where.line, at_block, at_warp, ended);
 }
 
-/* The turns of a warp's threads; false when none could run. In a random order one turn each, so that warps keep pace; else
- * as many as they can take before another warp runs, so that what is not yet there is missed. */
+/* The turns of a warp's threads; false when none could run. In a random order one turn each, so that warps keep pace;
+ * else as many as they can take before another warp runs, so that what is not yet there is missed. */
 static bool run_warp(unsigned warp, const std::vector<unsigned> &lanes)
 {
     bool moved = false, again;

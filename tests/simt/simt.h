@@ -42,11 +42,26 @@ struct alignas(16) int4 {
 struct uint3 {
     unsigned x, y, z;
 };
-static inline float2 make_float2(float x, float y) { return {x, y}; }
-static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-static inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-static inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+static inline float2 make_float2(float x, float y)
+{
+    return {x, y};
+}
+static inline float4 make_float4(float x, float y, float z, float w)
+{
+    return {x, y, z, w};
+}
+static inline uint2 make_uint2(unsigned x, unsigned y)
+{
+    return {x, y};
+}
+static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
+{
+    return {x, y, z, w};
+}
+static inline int4 make_int4(int x, int y, int z, int w)
+{
+    return {x, y, z, w};
+}
 
 struct dim3 {
     unsigned x, y, z;
@@ -77,7 +92,8 @@ void launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes, const 
 /* For the harness's own tests: errors throw std::runtime_error with their text instead of aborting. */
 void catch_errors(bool on);
 
-/* Order in which a block's threads (and a grid's blocks) get their turns; also from SIMT_ORDER=forward|reverse|random. */
+/* Order in which a block's threads (and a grid's blocks) get their turns; also from SIMT_ORDER=forward|reverse|random.
+ */
 enum order { FORWARD, REVERSE, RANDOM };
 void set_order(enum order order);
 
@@ -88,7 +104,8 @@ void sync_block(place where);
 void sync_warp(const char *what, unsigned mask, warp_operation *operation, int argument, const words &in, words &out,
                place where);
 unsigned lane();
-void *shared_array(const void *key, size_t bytes); /* this block's array of this declaration; poisoned before first use */
+void *shared_array(const void *key,
+                   size_t bytes); /* this block's array of this declaration; poisoned before first use */
 void *shared_dynamic();
 void copy_async(void *to, const void *from, size_t copy_bytes, size_t zero_bytes); /* done by wait, at the earliest */
 void copy_commit();
@@ -120,7 +137,10 @@ template <typename T> inline T shuffle(const char *what, unsigned mask, T value,
 } // namespace simt
 
 #define SIMT_HERE                                                                                                      \
-    simt::place { file, line }
+    simt::place                                                                                                        \
+    {                                                                                                                  \
+        file, line                                                                                                     \
+    }
 #define SIMT_PLACE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 #define threadIdx simt::thread_index
@@ -135,7 +155,10 @@ template <typename T> inline T shuffle(const char *what, unsigned mask, T value,
     type *const name = (type *)simt::shared_array(&name##_key, sizeof(type) * (count))
 #define SHARED_DYNAMIC(type, name) type *const name = (type *)simt::shared_dynamic()
 
-static inline void __syncthreads(SIMT_PLACE) { simt::sync_block(SIMT_HERE); }
+static inline void __syncthreads(SIMT_PLACE)
+{
+    simt::sync_block(SIMT_HERE);
+}
 static inline void __threadfence() {}
 static inline void __threadfence_block() {}
 
@@ -224,21 +247,63 @@ static inline unsigned __float_as_uint(float value)
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
-static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
-static inline int __popc(unsigned x) { return __builtin_popcount(x); }
-static inline int __ffs(int x) { return __builtin_ffs(x); }
-static inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
+static inline unsigned __umulhi(unsigned a, unsigned b)
+{
+    return (unsigned)((uint64_t)a * b >> 32);
+}
+static inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
+}
+static inline int __ffs(int x)
+{
+    return __builtin_ffs(x);
+}
+static inline int __clz(int x)
+{
+    return x ? __builtin_clz((unsigned)x) : 32;
+}
 #define __expf expf /* glibc has functions of these names */
 #define __logf logf
-static inline float __fdividef(float x, float y) { return x / y; }
-static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-static inline float __fmul_rn(float a, float b) { return a * b; }
-static inline float __fadd_rn(float a, float b) { return a + b; }
-template <typename T> inline T __ldg(const T *at) { return *at; }
-template <typename T> inline T __ldcs(const T *at) { return *at; }
-template <typename T> inline void __stcs(T *at, T value) { *at = value; }
-template <typename T> inline T min(T a, T b) { return b < a ? b : a; }
-template <typename T> inline T max(T a, T b) { return a < b ? b : a; }
+static inline float __fdividef(float x, float y)
+{
+    return x / y;
+}
+static inline float rsqrtf(float x)
+{
+    return 1.0f / sqrtf(x);
+}
+static inline float __fmaf_rn(float a, float b, float c)
+{
+    return fmaf(a, b, c);
+}
+static inline float __fmul_rn(float a, float b)
+{
+    return a * b;
+}
+static inline float __fadd_rn(float a, float b)
+{
+    return a + b;
+}
+template <typename T> inline T __ldg(const T *at)
+{
+    return *at;
+}
+template <typename T> inline T __ldcs(const T *at)
+{
+    return *at;
+}
+template <typename T> inline void __stcs(T *at, T value)
+{
+    *at = value;
+}
+template <typename T> inline T min(T a, T b)
+{
+    return b < a ? b : a;
+}
+template <typename T> inline T max(T a, T b)
+{
+    return a < b ? b : a;
+}
 
 #endif

@@ -1,5 +1,5 @@
-/* linear on the SIMT backend: the products, which cuBLASLt does on a GPU, are ref's, in fp32 or bf16 as there; activations and
- * bias gradients are the kernels that linear.c uses where no epilogue fuses them. */
+/* linear on the SIMT backend: the products, which cuBLASLt does on a GPU, are ref's, in fp32 or bf16 as there;
+ * activations and bias gradients are the kernels that linear.c uses where no epilogue fuses them. */
 #include "simt_linear.h"
 
 #include <stdlib.h>
@@ -23,7 +23,8 @@ static void destroy_plan(struct op_plan *plan)
 static vt_status linear_plan(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)
 {
     struct linear_plan *made;
-    VT_TRY(cuda_plan_new(be, "ref products", sizeof *made, cuda_column_sums_bytes(be, desc->rows, desc->out), (void **)&made));
+    VT_TRY(cuda_plan_new(be, "ref products", sizeof *made, cuda_column_sums_bytes(be, desc->rows, desc->out),
+                         (void **)&made));
     made->plan.destroy = destroy_plan;
     made->desc = *desc;
     if (made->desc.x_stride == 0)
@@ -59,7 +60,8 @@ static void linear_backward_input(struct op_plan *plan, const void *dy, const vo
         cuda_activation_backward(plan->backend, d->input_act, input_pre, dx, d->dtype, d->rows, d->in, d->x_stride);
 }
 
-static void linear_backward_weight(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db, bool accumulate)
+static void linear_backward_weight(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db,
+                                   bool accumulate)
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;

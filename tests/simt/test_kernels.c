@@ -1,5 +1,5 @@
-/* What the op checker's table does not ask of the CUDA kernels: ranges that begin anywhere, and the same bits whatever the order
- * in which threads and blocks get their turns. */
+/* What the op checker's table does not ask of the CUDA kernels: ranges that begin anywhere, and the same bits whatever
+ * the order in which threads and blocks get their turns. */
 #include "test.h"
 
 #include "backend/cuda/kernels.h"
@@ -119,13 +119,32 @@ enum { B = 5, N = 13, D = 264, ROWS = B * N, ALL = ROWS * D, SUMS = 4 };
 
 static void norm_backward(float *out)
 {
-    struct add_norm_desc desc = {.batch = B, .tokens = N, .width = D, .dtype = DTYPE_F32, .dtype_stream = DTYPE_F32, .eps = 1e-6f,
-                                 .has_delta = true, .layer_scale = true, .dropout = 0.3f, .drop_path = 0.4f};
-    float *x = floats(ALL, 10), *stats = floats(2 * ROWS, 11), *row = floats(D, 12), *dx = floats(ALL, 13), *ddelta = floats(ALL, 14);
+    struct add_norm_desc desc = {.batch = B,
+                                 .tokens = N,
+                                 .width = D,
+                                 .dtype = DTYPE_F32,
+                                 .dtype_stream = DTYPE_F32,
+                                 .eps = 1e-6f,
+                                 .has_delta = true,
+                                 .layer_scale = true,
+                                 .dropout = 0.3f,
+                                 .drop_path = 0.4f};
+    float *x = floats(ALL, 10), *stats = floats(2 * ROWS, 11), *row = floats(D, 12), *dx = floats(ALL, 13),
+          *ddelta = floats(ALL, 14);
     uint64_t position[B] = {1, 2, 3, 4, 5};
     struct op_random random = {9, position};
-    struct add_norm_backward_args args = {.dy = x, .x_out = x, .stats = stats, .ls = row, .weight = row, .delta = x, .dx_in = x,
-                                          .dx = dx, .ddelta = ddelta, .dweight = out, .dbias = out + D, .dls = out + 2 * D,
+    struct add_norm_backward_args args = {.dy = x,
+                                          .x_out = x,
+                                          .stats = stats,
+                                          .ls = row,
+                                          .weight = row,
+                                          .delta = x,
+                                          .dx_in = x,
+                                          .dx = dx,
+                                          .ddelta = ddelta,
+                                          .dweight = out,
+                                          .dbias = out + D,
+                                          .dls = out + 2 * D,
                                           .ddelta_sum = out + 3 * D};
     struct op_plan *plan;
     ASSERT_OK(be->nn.add_norm_plan(be, &desc, &plan));
@@ -151,8 +170,14 @@ static void loss(float *out)
         ones[i] = 1;
         id[i] = i * 20;
     }
-    struct loss_args args = {.logits = logits, .label_id = id, .label_weight = ones, .row_weight = ones, .grad_scale = 1, .dlogits = out,
-                             .row_loss = out + N * K, .scalars = &scalars};
+    struct loss_args args = {.logits = logits,
+                             .label_id = id,
+                             .label_weight = ones,
+                             .row_weight = ones,
+                             .grad_scale = 1,
+                             .dlogits = out,
+                             .row_loss = out + N * K,
+                             .scalars = &scalars};
     struct op_plan *plan;
     ASSERT_OK(be->nn.loss_plan(be, &desc, &plan));
     ASSERT_OK(be->reserve_workspace(be));
@@ -191,10 +216,8 @@ static void test_order_bits(void)
 }
 
 static const struct test_case cases[] = {
-    {"ranges that begin anywhere", test_ranges},
-    {"chunks of the norm have their bits", test_norm_bits},
-    {"an update in two parts", test_update_split},
-    {"activations", test_activations},
+    {"ranges that begin anywhere", test_ranges},     {"chunks of the norm have their bits", test_norm_bits},
+    {"an update in two parts", test_update_split},   {"activations", test_activations},
     {"the same bits in any order", test_order_bits},
 };
 

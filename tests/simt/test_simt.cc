@@ -73,11 +73,12 @@ static void test_masks()
 {
     unsigned ballot[64];
     launch("masks", dim3(1), dim3(64), 0, [&] { /* the halves of a warp go their own ways */
-        unsigned i = threadIdx.x, mask = i % 32 < 16 ? 0xffffu : 0xffff0000u;
-        if (i % 32 < 16)
-            ballot[i] = __ballot_sync(mask, i % 2);
-        else
-            ballot[i] = __all_sync(mask, 1) ? __ballot_sync(mask, i % 4 == 0) : 0;
+                                                unsigned i = threadIdx.x, mask = i % 32 < 16 ? 0xffffu : 0xffff0000u;
+                                                if (i % 32 < 16)
+                                                    ballot[i] = __ballot_sync(mask, i % 2);
+                                                else
+                                                    ballot[i] =
+                                                        __all_sync(mask, 1) ? __ballot_sync(mask, i % 4 == 0) : 0;
     });
     for (int i = 0; i < 64; i++)
         CU_ASSERT_EQUAL(ballot[i], i % 32 < 16 ? 0xaaaau : 0x11110000u);
@@ -102,11 +103,11 @@ static void test_shared_memory()
 {
     int poisoned = 0, dynamic_poisoned = 0;
     launch("shared", dim3(3), dim3(32), 128, [&] { /* each block finds what no block wrote */
-        SHARED_ARRAY(uint32_t, words, 32);
-        SHARED_DYNAMIC(uint32_t, dynamic);
-        poisoned += words[threadIdx.x] == 0xffffffffu;
-        dynamic_poisoned += dynamic[threadIdx.x] == 0xffffffffu;
-        words[threadIdx.x] = dynamic[threadIdx.x] = 0;
+                                                   SHARED_ARRAY(uint32_t, words, 32);
+                                                   SHARED_DYNAMIC(uint32_t, dynamic);
+                                                   poisoned += words[threadIdx.x] == 0xffffffffu;
+                                                   dynamic_poisoned += dynamic[threadIdx.x] == 0xffffffffu;
+                                                   words[threadIdx.x] = dynamic[threadIdx.x] = 0;
     });
     CU_ASSERT_EQUAL(poisoned, 96);
     CU_ASSERT_EQUAL(dynamic_poisoned, 96);
@@ -170,7 +171,12 @@ static void test_misuse()
     CU_ASSERT(contains(error_of(dim3(1), dim3(32), [] { __syncwarp(1); }), "leaves out the calling lane"));
     CU_ASSERT(contains(error_of(dim3(1), dim3(2048), [] {}), "blocks of (2048,1,1) threads"));
     CU_ASSERT(contains(error_of(dim3(1, 70000), dim3(1), [] {}), "grid of (1,70000,1)"));
-    CU_ASSERT(contains(error_of(dim3(1), dim3(1), [] { SHARED_ARRAY(char, much, 49 * 1024); (void)much; }), "shared memory"));
+    CU_ASSERT(contains(error_of(dim3(1), dim3(1),
+                                [] {
+                                    SHARED_ARRAY(char, much, 49 * 1024);
+                                    (void)much;
+                                }),
+                       "shared memory"));
     CU_ASSERT(contains(error_of(dim3(1), dim3(1), [] { device_trap(); }), "device_trap"));
     CU_ASSERT_EQUAL(error_of(dim3(1), dim3(32), [] { __syncthreads(); }), ""); /* and the machine still works */
     simt::catch_errors(false);
@@ -237,9 +243,9 @@ static void test_bounds()
         shared[threadIdx.x] = 0; /* 64 bytes were asked for */
     }));
     CU_ASSERT(dies([&] { /* misaligned */
-        float value[8];
-        load8(buffer + 1, value);
-        sum += value[0];
+                         float value[8];
+                         load8(buffer + 1, value);
+                         sum += value[0];
     }));
     free(buffer);
 }
@@ -278,7 +284,8 @@ static void test_mma()
         launch("mma", dim3(1), dim3(32), 0, [&] {
             int lane = (int)threadIdx.x, g = lane / 4, t = lane % 4;
             uint32_t fragment_a[4], fragment_b[2], direct[2];
-            float own[4] = {(float)(g - 2 * t), (float)(g - 2 * t - 1), (float)(g + 8 - 2 * t), (float)(g + 8 - 2 * t - 1)};
+            float own[4] = {(float)(g - 2 * t), (float)(g - 2 * t - 1), (float)(g + 8 - 2 * t),
+                            (float)(g + 8 - 2 * t - 1)};
             ldmatrix_x4(fragment_a, &a[lane % 16][lane / 16 * 8]);
             if (way == 0)
                 ldmatrix_x2(fragment_b, &b_transposed[lane % 8][lane / 8 % 2 * 8]);
@@ -354,10 +361,18 @@ static void test_philox()
 }
 
 static const struct test_case cases[] = {
-    {"grid", test_grid},         {"shuffles", test_shuffles},      {"masks", test_masks},
-    {"sums", test_sums},         {"shared memory", test_shared_memory}, {"divergence", test_divergence},
-    {"misuse", test_misuse},     {"orders", test_orders},          {"bounds", test_bounds},
-    {"bf16", test_bf16},         {"mma, ldmatrix", test_mma},      {"copies", test_copies},
+    {"grid", test_grid},
+    {"shuffles", test_shuffles},
+    {"masks", test_masks},
+    {"sums", test_sums},
+    {"shared memory", test_shared_memory},
+    {"divergence", test_divergence},
+    {"misuse", test_misuse},
+    {"orders", test_orders},
+    {"bounds", test_bounds},
+    {"bf16", test_bf16},
+    {"mma, ldmatrix", test_mma},
+    {"copies", test_copies},
     {"philox", test_philox},
 };
 

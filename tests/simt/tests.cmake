@@ -1,4 +1,5 @@
-# The CUDA kernels on the CPU (README.md here). The only C++ of the tests; without a C++ compiler there are none of these.
+# The CUDA kernels on the CPU (README.md here). The only C++ of the tests; without a C++ compiler there are none of
+# these.
 include(CheckLanguage)
 check_language(CXX)
 if(VT_SANITIZE MATCHES thread)
@@ -18,7 +19,8 @@ target_compile_features(vt_simt_flags INTERFACE cxx_std_17)
 target_compile_definitions(vt_simt_flags INTERFACE _GNU_SOURCE)
 target_include_directories(vt_simt_flags INTERFACE ${simt}/stand_in ${simt} ${CMAKE_SOURCE_DIR}/src)
 # -ffp-contract=off: a GPU's fused multiply-adds are not the CPU's, so neither is relied on.
-target_compile_options(vt_simt_flags INTERFACE -O2 -g1 -Wall -Wextra -Wshadow -Werror -Wno-unknown-pragmas -ffp-contract=off)
+target_compile_options(vt_simt_flags INTERFACE -O2 -g1 -Wall -Wextra -Wshadow -Werror
+                       -Wno-unknown-pragmas -ffp-contract=off)
 
 # Always with sanitizers: an access past a buffer's end, or a misaligned vector, is what a GPU would not tell.
 set(simt_sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
@@ -32,7 +34,8 @@ function(vt_simt_kernels target)
   target_link_libraries(${target} PUBLIC vt_simt_flags)
 endfunction()
 
-set(simt_kernels add_norm add_norm_backward attention_head_forward attention_head_backward attention_plain columns patchify embed pool dropout loss cast optim activation)
+set(simt_kernels add_norm add_norm_backward attention_head_forward attention_head_backward attention_plain
+    columns patchify embed pool dropout loss cast optim activation)
 list(TRANSFORM simt_kernels PREPEND ${cuda}/)
 list(TRANSFORM simt_kernels APPEND .cu)
 
@@ -55,15 +58,17 @@ foreach(name simt kernels)
 endforeach()
 add_test(NAME simt_machine COMMAND test_simt)
 add_test(NAME simt_kernels COMMAND test_kernels)
-set_tests_properties(simt_machine simt_kernels PROPERTIES TIMEOUT 60 LABELS simt ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+set_tests_properties(simt_machine simt_kernels PROPERTIES TIMEOUT 60 LABELS simt
+                     ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
 
 # test_ops_simt simt [FILTER]: the op checker's whole table.
 add_executable(test_ops_simt ${CMAKE_CURRENT_SOURCE_DIR}/ops/test_ops.c)
 target_link_libraries(test_ops_simt PRIVATE vt_ops_table vt_simt)
 target_compile_definitions(test_ops_simt PRIVATE WITH_BACKEND_SIMT)
 set_target_properties(test_ops_simt PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-# Threads and blocks get their turns in two orders: what a missing barrier breaks in one, it does not in the other.
-foreach(order forward random)
+# Threads and blocks get their turns in three orders: what a missing barrier breaks in one, it may not in another.
+foreach(order forward reverse random)
   add_test(NAME simt_ops_${order} COMMAND test_ops_simt simt)
-  set_tests_properties(simt_ops_${order} PROPERTIES TIMEOUT 300 LABELS simt ENVIRONMENT "SIMT_ORDER=${order};ASAN_OPTIONS=detect_leaks=0")
+  set_tests_properties(simt_ops_${order} PROPERTIES TIMEOUT 300 LABELS simt
+                       ENVIRONMENT "SIMT_ORDER=${order};ASAN_OPTIONS=detect_leaks=0")
 endforeach()

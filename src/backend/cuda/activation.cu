@@ -1,6 +1,6 @@
 /* GELU (erf and tanh forms) and tanh as passes of their own, for where the products' epilogues do not do them.
- * A thread takes 8 elements, 1 where 8 does not divide the width. Forward moves pre and y; backward pre, and dx twice. Bound by
- * memory: forward runs 24 (erf) or 15 (tanh) instructions an element on sm_90. */
+ * A thread takes 8 elements, 1 where 8 does not divide the width. Forward moves pre and y; backward pre, and dx twice.
+ * Bound by memory: forward runs 24 (erf) or 15 (tanh) instructions an element on sm_90. */
 #include "backend/cuda/op.cuh"
 
 enum { THREADS = 256 };
@@ -12,12 +12,14 @@ struct normal { /* of x: the distribution Phi(x), and exp(-x^2 / 2) */
     float below, bell;
 };
 
-/* Abramowitz & Stegun 7.1.26, of the tail, which keeps small values small: Phi to 1e-7. Its exponential is the bell's. */
+/* Abramowitz & Stegun 7.1.26, of the tail, which keeps small values small: Phi to 1e-7. Its exponential is the bell's.
+ */
 __device__ inline normal normal_of(float x)
 {
     float t = __fdividef(1.0f, 1.0f + 0.3275911f * ROOT_HALF * fabsf(x));
     float bell = exp2_approx(-0.5f * LOG2_E * x * x);
-    float polynomial = t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+    float polynomial =
+        t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
     float tail = 0.5f * polynomial * bell;
     return normal{x < 0 ? tail : 1.0f - tail, bell};
 }
@@ -118,15 +120,15 @@ void cuda_activation_forward(struct backend *be, enum activation act, const void
                 using To = decltype(to);
                 int64_t items = vectors ? count / VECTOR : count;
                 launch(be, "activation_forward",
-                       vectors ? activation_kernel<ACT, VECTOR, From, To> : activation_kernel<ACT, 1, From, To>, grid_of(items),
-                       dim3(THREADS), 0, pre, y, items);
+                       vectors ? activation_kernel<ACT, VECTOR, From, To> : activation_kernel<ACT, 1, From, To>,
+                       grid_of(items), dim3(THREADS), 0, pre, y, items);
             });
         });
     });
 }
 
-void cuda_activation_backward(struct backend *be, enum activation act, const void *pre, void *dx, enum dtype dtype, int64_t rows,
-                              int64_t columns, int64_t stride)
+void cuda_activation_backward(struct backend *be, enum activation act, const void *pre, void *dx, enum dtype dtype,
+                              int64_t rows, int64_t columns, int64_t stride)
 {
     bool vectors = columns % VECTOR == 0 && stride % VECTOR == 0 && ((uintptr_t)pre | (uintptr_t)dx) % 16 == 0;
     with_activation(act, [&](auto kind) {

@@ -1,7 +1,8 @@
 /* Residual + dropout + drop path + LayerScale + LayerNorm, forward.
  *
- * A warp takes a row and keeps it in registers (width a multiple of 8, up to 2048); other widths take a block per row, with the
- * row in shared memory. Moves x, delta, x_out, y once: 4 widths of bf16 a row; without delta x and y. Bound by memory. */
+ * A warp takes a row and keeps it in registers (width a multiple of 8, up to 2048); other widths take a block per row,
+ * with the row in shared memory. Moves x, delta, x_out, y once: 4 widths of bf16 a row; without delta x and y. Bound by
+ * memory. */
 #include "backend/cuda/add_norm.cuh"
 
 #include "backend/cuda/reduce.cuh"
@@ -20,7 +21,8 @@ template <typename T, typename R> struct forward_args {
 
 /* N columns of x_out from column c of a row; stored where there is a delta. */
 template <int N, typename T, typename R>
-__device__ inline void add_columns(const forward_args<T, R> &a, const branch_row &branch, int64_t row, int c, float *value)
+__device__ inline void add_columns(const forward_args<T, R> &a, const branch_row &branch, int64_t row, int c,
+                                   float *value)
 {
     int64_t at = row * a.shape.width + c;
     load_n<N>(a.x + at, value);
@@ -38,7 +40,8 @@ __device__ inline void add_columns(const forward_args<T, R> &a, const branch_row
 }
 
 template <int N, typename T, typename R>
-__device__ inline void norm_columns(const forward_args<T, R> &a, int64_t row, int c, const float *value, float mean, float rstd)
+__device__ inline void norm_columns(const forward_args<T, R> &a, int64_t row, int c, const float *value, float mean,
+                                    float rstd)
 {
     float weight[N], bias[N], y[N];
     load_n<N>(a.weight + c, weight);
@@ -86,7 +89,8 @@ __global__ void __launch_bounds__(WARPS *WARP_SIZE) forward_warp(forward_args<T,
 }
 
 /* A block per row; the row waits in dynamic shared memory, each thread its own columns. */
-template <int N, typename T, typename R> __global__ void __launch_bounds__(BLOCK_THREADS) forward_block(forward_args<T, R> a)
+template <int N, typename T, typename R>
+__global__ void __launch_bounds__(BLOCK_THREADS) forward_block(forward_args<T, R> a)
 {
     SHARED_ARRAY(float, scratch, BLOCK_THREADS / WARP_SIZE);
     SHARED_DYNAMIC(float, kept);
@@ -129,23 +133,32 @@ template <typename T, typename R, int STEPS = 1> static forward_kernel<T, R> war
 }
 
 template <typename T, typename R>
-static void forward(struct add_norm_plan *plan, const struct add_norm_forward_args *args, const struct op_random *random)
+static void forward(struct add_norm_plan *plan, const struct add_norm_forward_args *args,
+                    const struct op_random *random)
 {
     const struct add_norm_desc *d = &plan->desc;
     struct backend *be = plan->plan.backend;
-    forward_args<T, R> a = {(const R *)args->x, d->has_delta ? (const T *)args->delta : NULL, d->layer_scale ? args->ls : NULL,
-                            args->weight, args->bias, (R *)args->x_out, (T *)args->y, args->stats, shape_of(plan, random)};
+    forward_args<T, R> a = {(const R *)args->x,
+                            d->has_delta ? (const T *)args->delta : NULL,
+                            d->layer_scale ? args->ls : NULL,
+                            args->weight,
+                            args->bias,
+                            (R *)args->x_out,
+                            (T *)args->y,
+                            args->stats,
+                            shape_of(plan, random)};
     int64_t rows = a.shape.rows, width = d->width;
     if (width % VECTOR == 0 && width <= MAX_STEPS * WARP_COLUMNS) {
-        launch(be, "add_norm_forward", warp_kernel<T, R>(divide_up(width, WARP_COLUMNS)), dim3((unsigned)divide_up(rows, WARPS)),
-               dim3(WARPS * WARP_SIZE), 0, a);
+        launch(be, "add_norm_forward", warp_kernel<T, R>(divide_up(width, WARP_COLUMNS)),
+               dim3((unsigned)divide_up(rows, WARPS)), dim3(WARPS * WARP_SIZE), 0, a);
         return;
     }
     forward_kernel<T, R> kernel = width % VECTOR == 0 ? forward_block<VECTOR, T, R> : forward_block<1, T, R>;
     launch(be, "add_norm_forward", kernel, dim3((unsigned)rows), dim3(BLOCK_THREADS), (size_t)width * sizeof(float), a);
 }
 
-static void add_norm_forward(struct op_plan *plan, const struct add_norm_forward_args *args, const struct op_random *random)
+static void add_norm_forward(struct op_plan *plan, const struct add_norm_forward_args *args,
+                             const struct op_random *random)
 {
     struct add_norm_plan *p = (struct add_norm_plan *)plan;
     with_type(p->desc.dtype, [&](auto t) {
@@ -162,7 +175,8 @@ static vt_status plan_add_norm(struct backend *be, const struct add_norm_desc *d
     VT_TRY(cuda_check_dtype("add_norm", desc->dtype));
     VT_TRY(cuda_check_dtype("add_norm stream", desc->dtype_stream));
     if (desc->width > ADD_NORM_MAX_WIDTH || rows > INT32_MAX)
-        return VT_FAIL(VT_E_UNSUPPORTED, "cuda: add_norm of %lld rows of %lld columns, expected at most %d rows and %d columns",
+        return VT_FAIL(VT_E_UNSUPPORTED,
+                       "cuda: add_norm of %lld rows of %lld columns, expected at most %d rows and %d columns",
                        (long long)rows, (long long)desc->width, INT32_MAX, ADD_NORM_MAX_WIDTH);
     struct add_norm_plan *made;
     int blocks = add_norm_backward_blocks(be, desc);

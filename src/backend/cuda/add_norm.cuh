@@ -1,4 +1,5 @@
-/* What add_norm's forward and backward share: the plan, and the factors of the branch (drop path, LayerScale, dropout). */
+/* What add_norm's forward and backward share: the plan, and the factors of the branch (drop path, LayerScale, dropout).
+ */
 #ifndef VT_BACKEND_CUDA_ADD_NORM_CUH
 #define VT_BACKEND_CUDA_ADD_NORM_CUH
 
@@ -15,7 +16,8 @@ struct add_norm_plan {
 };
 
 int add_norm_backward_blocks(struct backend *be, const struct add_norm_desc *desc);
-void cuda_add_norm_backward(struct op_plan *plan, const struct add_norm_backward_args *args, const struct op_random *random);
+void cuda_add_norm_backward(struct op_plan *plan, const struct add_norm_backward_args *args,
+                            const struct op_random *random);
 
 struct norm_shape {
     int64_t rows;
@@ -27,8 +29,12 @@ struct norm_shape {
 static inline norm_shape shape_of(const struct add_norm_plan *plan, const struct op_random *random)
 {
     const struct add_norm_desc *d = &plan->desc;
-    return norm_shape{d->batch * d->tokens, (int)d->tokens, (int)d->width, d->eps,
-                      dropout_of(random, d->dropout_purpose, d->dropout), dropout_of(random, d->drop_path_purpose, d->drop_path)};
+    return norm_shape{d->batch * d->tokens,
+                      (int)d->tokens,
+                      (int)d->width,
+                      d->eps,
+                      dropout_of(random, d->dropout_purpose, d->dropout),
+                      dropout_of(random, d->drop_path_purpose, d->drop_path)};
 }
 
 /* What the branch of one row is multiplied by. */
@@ -55,7 +61,8 @@ __device__ inline branch_row branch_of(const norm_shape &s, int64_t row)
 
 /* s[b] * ls * dropout of columns c .. c + N - 1; ls may be NULL. */
 template <int N>
-__device__ inline void branch_factors(const norm_shape &s, const branch_row &branch, const float *ls, int c, float *factor)
+__device__ inline void branch_factors(const norm_shape &s, const branch_row &branch, const float *ls, int c,
+                                      float *factor)
 {
 #pragma unroll
     for (int i = 0; i < N; i++)

@@ -1,10 +1,11 @@
 /* The backward of add_norm: dx, ddelta, and the column sums dweight, dbias, dls, ddelta_sum.
  *
  * A block goes down the rows, ROWS at a time; a thread owns 8 columns, so its sums over rows stay in registers and the
- * parameters are read once. The two sums along a row cross the block's warps by one barrier. At the end each block leaves its
- * column sums, and sum_partials adds those in order: no atomics. The grid is what fits the device at once.
+ * parameters are read once. The two sums along a row cross the block's warps by one barrier. At the end each block
+ * leaves its column sums, and sum_partials adds those in order: no atomics. The grid is what fits the device at once.
  * Moves dy, x_out, dx_in, dx, ddelta once: 5 widths of bf16 a row, and delta with LayerScale. Bound by memory.
- * Widths that 8 does not divide, or past 3072 (registers): a column at a time, sums in shared memory; for correctness, not speed. */
+ * Widths that 8 does not divide, or past 3072 (registers): a column at a time, sums in shared memory; for correctness,
+ * not speed. */
 #include "backend/cuda/add_norm.cuh"
 #include "backend/cuda/reduce.cuh"
 
@@ -17,7 +18,7 @@ template <typename T, typename R> struct backward_args {
     const T *delta;                   /* likewise */
     const R *dx_in;                   /* may be NULL, and dx */
     R *dx;
-    T *ddelta; /* NULL: no delta */
+    T *ddelta;      /* NULL: no delta */
     float *partial; /* [4][gridDim.x][width]: dweight, dbias, dls, ddelta */
     norm_shape shape;
 };
@@ -37,8 +38,8 @@ struct column_parts { /* sums over this block's rows, for the thread's columns *
 };
 
 template <typename T, typename R>
-__device__ inline row_sums read_row(const backward_args<T, R> &a, int64_t row, int c, const float *weight, row_part &part,
-                                    column_parts &columns)
+__device__ inline row_sums read_row(const backward_args<T, R> &a, int64_t row, int c, const float *weight,
+                                    row_part &part, column_parts &columns)
 {
     int64_t at = row * a.shape.width + c;
     float2 stats = *(const float2 *)(a.stats + 2 * row);
@@ -127,7 +128,7 @@ __device__ inline void store_columns(float *partial, int width, int c, const col
 template <bool SCALE, typename T, typename R>
 __global__ void __launch_bounds__(MAX_WARPS *WARP_SIZE) backward_kernel(backward_args<T, R> a)
 {
-    SHARED_ARRAY(row_sums, scratch, 2 * MAX_WARPS *ROWS); /* in turns, so that one barrier an iteration is enough */
+    SHARED_ARRAY(row_sums, scratch, 2 * MAX_WARPS * ROWS); /* in turns, so that one barrier an iteration is enough */
     int c = (int)threadIdx.x * VECTOR, turn = 0;
     bool own = c < a.shape.width;
     float weight[VECTOR], ls[VECTOR] = {};
@@ -158,12 +159,13 @@ __global__ void __launch_bounds__(MAX_WARPS *WARP_SIZE) backward_kernel(backward
 }
 
 /* Any width: one row at a time, column by column; the sums of the block's rows in shared memory [4][width]. */
-template <typename T, typename R> __global__ void __launch_bounds__(NARROW_THREADS) backward_narrow(backward_args<T, R> a)
+template <typename T, typename R>
+__global__ void __launch_bounds__(NARROW_THREADS) backward_narrow(backward_args<T, R> a)
 {
     SHARED_ARRAY(float, scratch, NARROW_THREADS / WARP_SIZE);
     SHARED_DYNAMIC(float, columns);
     const int width = a.shape.width, first = (int)threadIdx.x;
-    for (int i = first; i < MAX_COLUMN_SUMS * width; i += NARROW_THREADS) /* own columns, or behind block_sum's barrier */
+    for (int i = first; i < MAX_COLUMN_SUMS * width; i += NARROW_THREADS)
         columns[i] = 0;
     __syncthreads();
     for (int64_t row = blockIdx.x; row < a.shape.rows; row += gridDim.x) {
@@ -202,9 +204,15 @@ template <typename T, typename R> __global__ void __launch_bounds__(NARROW_THREA
             a.partial[((int64_t)k * gridDim.x + blockIdx.x) * width + c] = columns[k * width + c];
 }
 
-static bool is_narrow(int64_t width) { return width % VECTOR != 0 || width > MAX_WARPS * WARP_SIZE * VECTOR; }
+static bool is_narrow(int64_t width)
+{
+    return width % VECTOR != 0 || width > MAX_WARPS * WARP_SIZE * VECTOR;
+}
 
-static int threads_of(int64_t width) { return (int)round_up(divide_up(width, VECTOR), WARP_SIZE); }
+static int threads_of(int64_t width)
+{
+    return (int)round_up(divide_up(width, VECTOR), WARP_SIZE);
+}
 
 template <typename T, typename R> using backward_kernel_of = void (*)(backward_args<T, R>);
 
@@ -231,12 +239,20 @@ int add_norm_backward_blocks(struct backend *be, const struct add_norm_desc *d)
 }
 
 template <typename T, typename R>
-static void backward(struct add_norm_plan *plan, const struct add_norm_backward_args *args, const struct op_random *random)
+static void backward(struct add_norm_plan *plan, const struct add_norm_backward_args *args,
+                     const struct op_random *random)
 {
     const struct add_norm_desc *d = &plan->desc;
-    backward_args<T, R> a = {(const T *)args->dy, (const R *)args->x_out, args->stats, d->layer_scale ? args->ls : NULL,
-                             args->weight, (const T *)args->delta, (const R *)args->dx_in, (R *)args->dx,
-                             d->has_delta ? (T *)args->ddelta : NULL, (float *)cuda_workspace(&plan->plan),
+    backward_args<T, R> a = {(const T *)args->dy,
+                             (const R *)args->x_out,
+                             args->stats,
+                             d->layer_scale ? args->ls : NULL,
+                             args->weight,
+                             (const T *)args->delta,
+                             (const R *)args->dx_in,
+                             (R *)args->dx,
+                             d->has_delta ? (T *)args->ddelta : NULL,
+                             (float *)cuda_workspace(&plan->plan),
                              shape_of(plan, random)};
     bool narrow = is_narrow(d->width);
     dim3 grid((unsigned)plan->backward_blocks), block((unsigned)(narrow ? NARROW_THREADS : threads_of(d->width)));
@@ -244,14 +260,16 @@ static void backward(struct add_norm_plan *plan, const struct add_norm_backward_
     launch(plan->plan.backend, "add_norm_backward", kernel_of<T, R>(d), grid, block, shared, a);
 }
 
-void cuda_add_norm_backward(struct op_plan *plan, const struct add_norm_backward_args *args, const struct op_random *random)
+void cuda_add_norm_backward(struct op_plan *plan, const struct add_norm_backward_args *args,
+                            const struct op_random *random)
 {
     struct add_norm_plan *p = (struct add_norm_plan *)plan;
     const struct add_norm_desc *d = &p->desc;
     with_type(d->dtype, [&](auto t) {
         with_type(d->dtype_stream, [&](auto r) { backward<decltype(t), decltype(r)>(p, args, random); });
     });
-    struct column_sums sums = {{args->dweight, args->dbias, d->layer_scale ? args->dls : NULL,
-                                d->has_delta ? args->ddelta_sum : NULL}};
-    sum_partials(plan->backend, (const float *)cuda_workspace(plan), p->backward_blocks, d->width, sums, args->accumulate);
+    struct column_sums sums = {
+        {args->dweight, args->dbias, d->layer_scale ? args->dls : NULL, d->has_delta ? args->ddelta_sum : NULL}};
+    sum_partials(plan->backend, (const float *)cuda_workspace(plan), p->backward_blocks, d->width, sums,
+                 args->accumulate);
 }

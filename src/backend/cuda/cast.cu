@@ -1,4 +1,5 @@
-/* Casts, reduce_add, scalars_reset: one touch an element, 128-bit accesses where the pointers allow it. Bound by memory. */
+/* Casts, reduce_add, scalars_reset: one touch an element, 128-bit accesses where the pointers allow it. Bound by
+ * memory. */
 #include "backend/cuda/op.cuh"
 
 enum { THREADS = 256 };
@@ -17,7 +18,8 @@ __global__ void __launch_bounds__(THREADS) cast_kernel(const From *src, To *dst,
         dst[i] = from_float<To>(to_float(src[i]));
 }
 
-template <int N> __global__ void __launch_bounds__(THREADS) reduce_add_kernel(float *dst, const float *src, int64_t count)
+template <int N>
+__global__ void __launch_bounds__(THREADS) reduce_add_kernel(float *dst, const float *src, int64_t count)
 {
     int64_t first = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N;
     float sum[N], value[N];
@@ -42,7 +44,10 @@ __global__ void scalars_reset_kernel(struct step_scalars *scalars)
 }
 
 /* Ranges of flat buffers may begin anywhere. */
-static bool aligned(const void *a, const void *b) { return ((uintptr_t)a | (uintptr_t)b) % 16 == 0; }
+static bool aligned(const void *a, const void *b)
+{
+    return ((uintptr_t)a | (uintptr_t)b) % 16 == 0;
+}
 
 static dim3 grid_of(int64_t count, bool vectors)
 {

@@ -1,12 +1,19 @@
 /* Column sums of a matrix: bias gradients where no product or norm makes them, and the second stage of all of them.
  *
- * Stage 1: a block takes a tile of columns and a run of rows; 8 warps go down the rows side by side, a lane holds its columns'
- * sums. Reads the matrix once, in 128-bit loads: bound by memory.
- * Stage 2: a block takes 32 columns, its 32 warps go down the partial sums; where there are few of these, a thread takes a
- * column. Small. */
+ * Stage 1: a block takes a tile of columns and a run of rows; 8 warps go down the rows side by side, a lane holds its
+ * columns' sums. Reads the matrix once, in 128-bit loads: bound by memory. Stage 2: a block takes 32 columns, its 32
+ * warps go down the partial sums; where there are few of these, a thread takes a column. Small. */
 #include "backend/cuda/columns.cuh"
 
-enum { LANES = 32, TALL = 8, TALL_PARTIALS = 32, FEW_PARTIALS = 16, FEW_THREADS = 256, MIN_ROWS = 64, BLOCKS_PER_SM = 8 };
+enum {
+    LANES = 32,
+    TALL = 8,
+    TALL_PARTIALS = 32,
+    FEW_PARTIALS = 16,
+    FEW_THREADS = 256,
+    MIN_ROWS = 64,
+    BLOCKS_PER_SM = 8
+};
 
 __global__ void __launch_bounds__(LANES *TALL_PARTIALS)
     sum_partials_kernel(const float *partial, int64_t count, int64_t width, const __grid_constant__ column_sums sums,
@@ -31,8 +38,8 @@ __global__ void __launch_bounds__(LANES *TALL_PARTIALS)
     to[column] = accumulate ? to[column] + sum : sum;
 }
 
-__global__ void __launch_bounds__(FEW_THREADS)
-    sum_few_kernel(const float *partial, int64_t count, int64_t width, const __grid_constant__ column_sums sums, bool accumulate)
+__global__ void __launch_bounds__(FEW_THREADS) sum_few_kernel(const float *partial, int64_t count, int64_t width,
+                                                              const __grid_constant__ column_sums sums, bool accumulate)
 {
     float *to = sums.to[blockIdx.y];
     int64_t column = (int64_t)blockIdx.x * FEW_THREADS + threadIdx.x;
@@ -46,16 +53,16 @@ __global__ void __launch_bounds__(FEW_THREADS)
     to[column] = accumulate ? to[column] + sum : sum;
 }
 
-void sum_partials(struct backend *be, const float *partial, int64_t count, int64_t width, const struct column_sums &sums,
-                  bool accumulate)
+void sum_partials(struct backend *be, const float *partial, int64_t count, int64_t width,
+                  const struct column_sums &sums, bool accumulate)
 {
     unsigned outputs = MAX_COLUMN_SUMS;
     while (outputs > 1 && !sums.to[outputs - 1])
         outputs--;
     bool few = count <= FEW_PARTIALS;
     dim3 grid((unsigned)divide_up(width, few ? FEW_THREADS : LANES), outputs), tall(LANES, TALL_PARTIALS);
-    launch(be, "sum_partials", few ? sum_few_kernel : sum_partials_kernel, grid, few ? dim3(FEW_THREADS) : tall, 0, partial, count,
-           width, sums, accumulate);
+    launch(be, "sum_partials", few ? sum_few_kernel : sum_partials_kernel, grid, few ? dim3(FEW_THREADS) : tall, 0,
+           partial, count, width, sums, accumulate);
 }
 
 /* partial[blockIdx.y][columns] = sums over this block's rows. */

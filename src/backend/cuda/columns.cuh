@@ -11,7 +11,7 @@ struct column_sums {
 };
 
 /* to[k][c] (accumulate) = sum over i of partial[k][i][c], i < count. Floats. */
-void sum_partials(struct backend *be, const float *partial, int64_t count, int64_t width, const struct column_sums &sums,
-                  bool accumulate);
+void sum_partials(struct backend *be, const float *partial, int64_t count, int64_t width,
+                  const struct column_sums &sums, bool accumulate);
 
 #endif

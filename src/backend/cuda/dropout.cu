@@ -1,5 +1,6 @@
 /* Dropout, forward and (on the gradient) backward: a thread takes 8 elements of an image, or 1 where 8 does not divide.
- * Moves x and y once; bound by memory, and by Philox's integer work (about 20 multiplies an element quadruple) close behind. */
+ * Moves x and y once; bound by memory, and by Philox's integer work (about 20 multiplies an element quadruple) close
+ * behind. */
 #include "backend/cuda/op.cuh"
 #include "backend/cuda/philox.cuh"
 
@@ -11,7 +12,8 @@ struct dropout_plan {
 };
 
 template <int N, typename T>
-__global__ void __launch_bounds__(THREADS) dropout_kernel(const T *x, T *y, uint32_t batch, uint32_t vectors, dropout_args d)
+__global__ void __launch_bounds__(THREADS)
+    dropout_kernel(const T *x, T *y, uint32_t batch, uint32_t vectors, dropout_args d)
 {
     uint64_t i = (uint64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= (uint64_t)batch * vectors)

@@ -1,9 +1,9 @@
 /* Class token, position table, dropout.
  *
  * Forward: a thread takes 8 columns of a token (1 where 8 does not divide the width). Moves patches and x once.
- * Backward: a thread takes 8 columns of a token and goes over a run of images, so that the sums over images (dpos, dcls, and the
- * patch projection's bias gradient) come with the pass that writes dpatches; runs are added in order by sum_partials.
- * Both bound by memory. */
+ * Backward: a thread takes 8 columns of a token and goes over a run of images, so that the sums over images (dpos,
+ * dcls, and the patch projection's bias gradient) come with the pass that writes dpatches; runs are added in order by
+ * sum_partials. Both bound by memory. */
 #include "backend/cuda/columns.cuh"
 #include "backend/cuda/op.cuh"
 #include "backend/cuda/philox.cuh"
@@ -27,7 +27,8 @@ static embed_shape shape_of(const struct embed_plan *p, const struct op_random *
                        dropout_of(random, p->desc.purpose, p->desc.dropout)};
 }
 
-template <int N> __device__ inline void keep_columns(const embed_shape &s, uint32_t image, uint32_t token, uint32_t c, float *value)
+template <int N>
+__device__ inline void keep_columns(const embed_shape &s, uint32_t image, uint32_t token, uint32_t c, float *value)
 {
     if (s.dropout.rate == 0)
         return;
@@ -45,13 +46,15 @@ __device__ inline int64_t patch_at(const embed_shape &s, uint32_t image, uint32_
 }
 
 template <int N, typename T, typename R>
-__global__ void __launch_bounds__(THREADS) embed_kernel(const T *patches, const float *cls, const float *pos, R *x, embed_shape s)
+__global__ void __launch_bounds__(THREADS)
+    embed_kernel(const T *patches, const float *cls, const float *pos, R *x, embed_shape s)
 {
     uint32_t vectors = s.width / N;
     uint64_t i = (uint64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= (uint64_t)s.batch * s.tokens * vectors)
         return;
-    uint32_t row = (uint32_t)(i / vectors), c = (uint32_t)(i % vectors) * N, image = row / s.tokens, token = row % s.tokens;
+    uint32_t row = (uint32_t)(i / vectors), c = (uint32_t)(i % vectors) * N, image = row / s.tokens,
+             token = row % s.tokens;
     float value[N], table[N];
     if (token < s.prefix)
         load_n<N>(cls + c, value);
@@ -89,7 +92,10 @@ __global__ void __launch_bounds__(THREADS)
     store_n<N>(partial + ((int64_t)blockIdx.y * s.tokens + token) * s.width + c, sum);
 }
 
-static int per_thread(const struct embed_plan *p) { return p->desc.width % VECTOR == 0 ? VECTOR : 1; }
+static int per_thread(const struct embed_plan *p)
+{
+    return p->desc.width % VECTOR == 0 ? VECTOR : 1;
+}
 
 static void embed_forward(struct op_plan *plan, const void *patches, const float *cls, const float *pos, void *x,
                           const struct op_random *random)
@@ -101,7 +107,8 @@ static void embed_forward(struct op_plan *plan, const void *patches, const float
             using T = decltype(t);
             using R = decltype(r);
             auto kernel = per_thread(p) == VECTOR ? embed_kernel<VECTOR, T, R> : embed_kernel<1, T, R>;
-            launch(plan->backend, "embed_forward", kernel, grid, dim3(THREADS), 0, patches, cls, pos, x, shape_of(p, random));
+            launch(plan->backend, "embed_forward", kernel, grid, dim3(THREADS), 0, patches, cls, pos, x,
+                   shape_of(p, random));
         });
     });
 }
@@ -112,20 +119,22 @@ static void add_up(struct backend *be, const float *partial, int64_t count, int6
         sum_partials(be, partial, count, width, {{to, NULL, NULL, NULL}}, accumulate);
 }
 
-static void embed_backward(struct op_plan *plan, const void *dx, void *dpatches, float *dcls, float *dpos, float *dpatch_sum,
-                           bool accumulate, const struct op_random *random)
+static void embed_backward(struct op_plan *plan, const void *dx, void *dpatches, float *dcls, float *dpos,
+                           float *dpatch_sum, bool accumulate, const struct op_random *random)
 {
     const struct embed_plan *p = (struct embed_plan *)plan;
     int64_t all = p->tokens * p->desc.width, width = p->desc.width;
-    float *sums = (float *)cuda_workspace(plan), *partial = sums + round_up(all, VECTOR); /* sums: per token, over all images */
+    float *sums = (float *)cuda_workspace(plan),
+          *partial = sums + round_up(all, VECTOR); /* sums: per token, over all images */
     dim3 grid((unsigned)divide_up(all / per_thread(p), THREADS), (unsigned)p->runs);
     with_type(p->desc.dtype, [&](auto t) {
         with_type(p->desc.dtype_stream, [&](auto r) {
             using T = decltype(t);
             using R = decltype(r);
-            auto kernel = per_thread(p) == VECTOR ? embed_backward_kernel<VECTOR, T, R> : embed_backward_kernel<1, T, R>;
-            launch(plan->backend, "embed_backward", kernel, grid, dim3(THREADS), 0, dx, dpatches, partial, shape_of(p, random),
-                   p->images_per_run);
+            auto kernel =
+                per_thread(p) == VECTOR ? embed_backward_kernel<VECTOR, T, R> : embed_backward_kernel<1, T, R>;
+            launch(plan->backend, "embed_backward", kernel, grid, dim3(THREADS), 0, dx, dpatches, partial,
+                   shape_of(p, random), p->images_per_run);
         });
     });
     add_up(plan->backend, partial, p->runs, all, sums, false);

@@ -34,7 +34,8 @@ void cuda_optim_install(struct backend *be);
 
 /* ---- passes for linear.c, where its products do not fuse them ---- */
 
-/* y(rows, columns) = act(pre), in dtype_out; pre in dtype. Both contiguous. y may alias pre where the dtypes are equal. */
+/* y(rows, columns) = act(pre), in dtype_out; pre in dtype. Both contiguous. y may alias pre where the dtypes are equal.
+ */
 void cuda_activation_forward(struct backend *be, enum activation act, const void *pre, enum dtype dtype, void *y,
                              enum dtype dtype_out, int64_t rows, int64_t columns);
 /* dx(rows, columns; `stride` elements between rows) *= act'(pre(rows, columns)). */
@@ -42,8 +43,8 @@ void cuda_activation_backward(struct backend *be, enum activation act, const voi
                               int64_t rows, int64_t columns, int64_t stride);
 /* Workspace of cuda_column_sums. */
 size_t cuda_column_sums_bytes(const struct backend *be, int64_t rows, int64_t columns);
-/* sums[columns] (fp32; accumulate) = column sums of x(rows, columns), contiguous, in fp32 and a fixed order. `workspace`:
- * that many bytes, 16-byte aligned. */
+/* sums[columns] (fp32; accumulate) = column sums of x(rows, columns), contiguous, in fp32 and a fixed order.
+ * `workspace`: that many bytes, 16-byte aligned. */
 void cuda_column_sums(struct backend *be, const void *x, enum dtype dtype, int64_t rows, int64_t columns, float *sums,
                       bool accumulate, void *workspace);
 

@@ -1,10 +1,11 @@
 /* Softmax and sigmoid losses over sparse labels, with gradients and top-1/top-5.
  *
  * A block takes a row. First pass over its logits: the sums the loss needs (softmax: the running maximum and the sum of
- * exponentials below it), and how many classes come before the row's best label. Second pass, when gradients are wanted: targets
- * are smoothing / K everywhere plus a few labels, so all classes get the dense part, and behind a barrier the labels' own
- * classes are written again in full. Reads logits once from memory and once from cache (a row is at most 87 KB), writes dlogits
- * once. Bound by memory; small beside the rest of a step. Rows' results go to the workspace; one block adds them in order. */
+ * exponentials below it), and how many classes come before the row's best label. Second pass, when gradients are
+ * wanted: targets are smoothing / K everywhere plus a few labels, so all classes get the dense part, and behind a
+ * barrier the labels' own classes are written again in full. Reads logits once from memory and once from cache (a row
+ * is at most 87 KB), writes dlogits once. Bound by memory; small beside the rest of a step. Rows' results go to the
+ * workspace; one block adds them in order. */
 #include "backend/cuda/op.cuh"
 #include "backend/cuda/reduce.cuh"
 
@@ -40,7 +41,10 @@ struct logit_sums {
 };
 
 /* Does class k come before the label of logit z? Ties in class order; a NaN comes last. */
-__device__ inline bool comes_before(float other, int k, float z, int id) { return other > z || (other == z && k < id); }
+__device__ inline bool comes_before(float other, int k, float z, int id)
+{
+    return other > z || (other == z && k < id);
+}
 
 /* The label of positive weight with the best logit: the others rank behind it. -1: none, or NaN. */
 template <typename G> __device__ inline int best_label(const loss_kernel_args<G> &a, const float *z, int64_t row)
@@ -88,7 +92,8 @@ __device__ inline void merge_block(float *largest, float *sum, float *scratch)
         merge(largest, sum, scratch[2 * w], scratch[2 * w + 1]);
 }
 
-template <enum loss_kind KIND> __device__ inline logit_sums sum_logits(const float *z, int classes, int best, bool smoothing)
+template <enum loss_kind KIND>
+__device__ inline logit_sums sum_logits(const float *z, int classes, int best, bool smoothing)
 {
     SHARED_ARRAY(float, scratch, 2 * WARPS_MAX);
     SHARED_ARRAY(int, counts, WARPS_MAX);
@@ -136,9 +141,11 @@ template <enum loss_kind KIND> __device__ inline float slope(float z, float log_
     return 1.0f / (1.0f + expf(-z)) - target;
 }
 
-/* All classes with the dense target, then the labels' classes with theirs (labels that share a class write the same). */
+/* All classes with the dense target, then the labels' classes with theirs (labels that share a class write the same).
+ */
 template <enum loss_kind KIND, typename G>
-__device__ inline void write_slopes(const loss_kernel_args<G> &a, const float *z, int64_t row, float log_sum, float mass)
+__device__ inline void write_slopes(const loss_kernel_args<G> &a, const float *z, int64_t row, float log_sum,
+                                    float mass)
 {
     G *to = a.dlogits + row * a.classes;
     float dense = a.smoothing / (float)a.classes;
@@ -157,7 +164,8 @@ __device__ inline void write_slopes(const loss_kernel_args<G> &a, const float *z
     }
 }
 
-template <enum loss_kind KIND, typename G> __global__ void __launch_bounds__(MAX_THREADS) loss_kernel(loss_kernel_args<G> a)
+template <enum loss_kind KIND, typename G>
+__global__ void __launch_bounds__(MAX_THREADS) loss_kernel(loss_kernel_args<G> a)
 {
     const int64_t row = blockIdx.x;
     const float *z = a.logits + row * a.classes;
@@ -184,7 +192,8 @@ template <enum loss_kind KIND, typename G> __global__ void __launch_bounds__(MAX
 
 /* One block: the rows in a fixed order. */
 __global__ void __launch_bounds__(FINISH_THREADS)
-    loss_finish_kernel(const row_result *results, int64_t batch, int classes, float *row_loss, struct step_scalars *scalars)
+    loss_finish_kernel(const row_result *results, int64_t batch, int classes, float *row_loss,
+                       struct step_scalars *scalars)
 {
     SHARED_ARRAY(double, scratch, FINISH_THREADS / WARP_SIZE);
     double loss = 0, valid = 0, correct1 = 0, correct5 = 0;
@@ -216,13 +225,14 @@ static void loss_forward_backward(struct op_plan *plan, const struct loss_args *
     row_result *results = (row_result *)cuda_workspace(plan);
     with_type(d->dtype_grad, [&](auto zero) {
         using G = decltype(zero);
-        loss_kernel_args<G> a = {args->logits, args->label_id, args->label_weight, args->row_weight, (G *)args->dlogits, results,
-                                 (int)d->classes, (int)d->labels, d->smoothing, args->grad_scale};
+        loss_kernel_args<G> a = {args->logits,       args->label_id,  args->label_weight, args->row_weight,
+                                 (G *)args->dlogits, results,         (int)d->classes,    (int)d->labels,
+                                 d->smoothing,       args->grad_scale};
         auto kernel = d->kind == LOSS_SOFTMAX ? loss_kernel<LOSS_SOFTMAX, G> : loss_kernel<LOSS_SIGMOID, G>;
         launch(plan->backend, "loss", kernel, dim3((unsigned)d->batch), dim3((unsigned)p->threads), 0, a);
     });
-    launch(plan->backend, "loss_finish", loss_finish_kernel, dim3(1), dim3(FINISH_THREADS), 0, results, d->batch, d->classes,
-           args->row_loss, args->scalars);
+    launch(plan->backend, "loss_finish", loss_finish_kernel, dim3(1), dim3(FINISH_THREADS), 0, results, d->batch,
+           d->classes, args->row_loss, args->scalars);
 }
 
 static vt_status plan_loss(struct backend *be, const struct loss_desc *desc, struct op_plan **plan)
@@ -234,7 +244,8 @@ static vt_status plan_loss(struct backend *be, const struct loss_desc *desc, str
     struct loss_plan *made;
     VT_TRY(cuda_plan_new(be, "row per block", sizeof *made, (size_t)desc->batch * sizeof(row_result), (void **)&made));
     made->desc = *desc;
-    made->threads = (int)least(MAX_THREADS, round_up(divide_up(desc->classes, 4), WARP_SIZE)); /* 4 classes a thread, or more */
+    made->threads =
+        (int)least(MAX_THREADS, round_up(divide_up(desc->classes, 4), WARP_SIZE)); /* 4 classes a thread, or more */
     *plan = &made->plan;
     return VT_OK;
 }

@@ -19,15 +19,16 @@ extern "C" {
 
 #include "backend/cuda/types.cuh"
 
-/* Enqueue a kernel on a stream. `shared_bytes` of dynamic shared memory may pass 48 KiB: the kernel's limit is raised then.
- * A launch error is kept by the backend until the next synchronising call. */
+/* Enqueue a kernel on a stream. `shared_bytes` of dynamic shared memory may pass 48 KiB: the kernel's limit is raised
+ * then. A launch error is kept by the backend until the next synchronising call. */
 template <typename... Parameters, typename... Arguments>
-void launch_on(struct backend *be, enum stream stream, const char *name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-               size_t shared_bytes, Arguments... arguments)
+void launch_on(struct backend *be, enum stream stream, const char *name, void (*kernel)(Parameters...), dim3 grid,
+               dim3 block, size_t shared_bytes, Arguments... arguments)
 {
 #ifdef __CUDACC__
     if (shared_bytes > 48 * 1024)
-        cuda_check_launch(be, name, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes));
+        cuda_check_launch(be, name,
+                          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes));
     kernel<<<grid, block, shared_bytes, ((struct cuda_backend *)be)->streams[stream]>>>(Parameters(arguments)...);
     cuda_check_launch(be, name, cudaGetLastError());
 #else
@@ -37,8 +38,8 @@ void launch_on(struct backend *be, enum stream stream, const char *name, void (*
 }
 
 template <typename... Parameters, typename... Arguments>
-void launch(struct backend *be, const char *name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-            Arguments... arguments)
+void launch(struct backend *be, const char *name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+            size_t shared_bytes, Arguments... arguments)
 {
     launch_on(be, STREAM_COMPUTE, name, kernel, grid, block, shared_bytes, arguments...);
 }
@@ -49,7 +50,8 @@ int blocks_per_multiprocessor(void (*kernel)(Parameters...), int threads, size_t
 {
     int blocks = 2;
 #ifdef __CUDACC__
-    if (cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes) != cudaSuccess || blocks < 1) {
+    if (cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes) != cudaSuccess ||
+        blocks < 1) {
         (void)cudaGetLastError();
         blocks = 1;
     }
@@ -68,9 +70,18 @@ template <typename Body> void with_type(enum dtype dtype, const Body &body)
         body(0.0f);
 }
 
-static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static inline int64_t round_up(int64_t a, int64_t to) { return divide_up(a, to) * to; }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+static inline int64_t round_up(int64_t a, int64_t to)
+{
+    return divide_up(a, to) * to;
+}
+static inline int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 /* Elementwise kernels number their threads, each with 1 or 8 elements, by one grid dimension. */
 static inline vt_status check_elements(const char *op, int64_t elements)
@@ -78,7 +89,8 @@ static inline vt_status check_elements(const char *op, int64_t elements)
     const int64_t limit = (int64_t)INT32_MAX * 128;
     if (elements <= limit)
         return VT_OK;
-    return VT_FAIL(VT_E_UNSUPPORTED, "cuda: %s of %lld elements, expected at most %lld", op, (long long)elements, (long long)limit);
+    return VT_FAIL(VT_E_UNSUPPORTED, "cuda: %s of %lld elements, expected at most %lld", op, (long long)elements,
+                   (long long)limit);
 }
 
 /* Rates in [0, 1), and 32-bit element indices when one is drawn. */

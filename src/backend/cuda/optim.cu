@@ -1,9 +1,9 @@
 /* The global norm, AdamW and SGD over the flat fp32 buffers.
  *
- * Norm: a block per chunk, in double; a thread takes the same elements in the same order wherever the buffer begins, so a
- * chunk's sum has the same bits on every rank. Updates: a thread takes 4 neighbours of the flat buffer; segments are cut into
- * blocks' pieces by the host, and travel as kernel arguments. AdamW moves 28 bytes an element (p, m, v read and written, g
- * read), 2 more for the bf16 copy, 8 for the moving average. Bound by memory. */
+ * Norm: a block per chunk, in double; a thread takes the same elements in the same order wherever the buffer begins, so
+ * a chunk's sum has the same bits on every rank. Updates: a thread takes 4 neighbours of the flat buffer; segments are
+ * cut into blocks' pieces by the host, and travel as kernel arguments. AdamW moves 28 bytes an element (p, m, v read
+ * and written, g read), 2 more for the bf16 copy, 8 for the moving average. Bound by memory. */
 #include "backend/cuda/op.cuh"
 #include "backend/cuda/reduce.cuh"
 
@@ -11,7 +11,8 @@ enum { NORM_THREADS = 512, THREADS = 256, GROUP = 4, PIECE = THREADS * GROUP, SE
 
 /* ---- global norm ---- */
 
-__global__ void __launch_bounds__(NORM_THREADS) sumsq_kernel(const float *grads, int64_t count, bool vectors, double *partial)
+__global__ void __launch_bounds__(NORM_THREADS)
+    sumsq_kernel(const float *grads, int64_t count, bool vectors, double *partial)
 {
     SHARED_ARRAY(double, scratch, NORM_THREADS / WARP_SIZE);
     int64_t begin = (int64_t)blockIdx.x * NORM_CHUNK, end = min(begin + (int64_t)NORM_CHUNK, count);
@@ -57,11 +58,12 @@ __global__ void __launch_bounds__(NORM_THREADS)
 static void sumsq_chunks(struct backend *be, const float *grads, int64_t count, double *partial)
 {
     if (count > 0)
-        launch(be, "sumsq_chunks", sumsq_kernel, dim3((unsigned)divide_up(count, NORM_CHUNK)), dim3(NORM_THREADS), 0, grads, count,
-               (uintptr_t)grads % 16 == 0, partial);
+        launch(be, "sumsq_chunks", sumsq_kernel, dim3((unsigned)divide_up(count, NORM_CHUNK)), dim3(NORM_THREADS), 0,
+               grads, count, (uintptr_t)grads % 16 == 0, partial);
 }
 
-static void norm_finish(struct backend *be, const double *partial, int64_t count, float clip, struct step_scalars *scalars)
+static void norm_finish(struct backend *be, const double *partial, int64_t count, float clip,
+                        struct step_scalars *scalars)
 {
     launch(be, "norm_finish", norm_finish_kernel, dim3(1), dim3(NORM_THREADS), 0, partial, count, clip, scalars);
 }
@@ -77,11 +79,12 @@ struct update_segment {
 struct update_args {
     float *p;
     const float *g;
-    float *m, *v; /* SGD: m is its buffer */
-    bf16 *compute; /* may be NULL, and ema */
+    float *m, *v;         /* SGD: m is its buffer */
+    bf16 *compute;        /* may be NULL, and ema */
     float *ema, ema_step; /* 1 - decay */
     const struct step_scalars *scalars;
-    float beta1, beta2, eps, correction1, correction2_root; /* AdamW: 1 - beta^step, and the square root of the second */
+    float beta1, beta2, eps, correction1,
+        correction2_root; /* AdamW: 1 - beta^step, and the square root of the second */
     float momentum;
     bool nesterov, first, vectors;
     int segments;
@@ -93,7 +96,8 @@ struct update_state { /* of one element */
     float p, m, v;
 };
 
-template <bool ADAM> __device__ inline void update(const update_args &a, const update_segment &s, float g, update_state &e)
+template <bool ADAM>
+__device__ inline void update(const update_args &a, const update_segment &s, float g, update_state &e)
 {
     if (ADAM) {
         e.m = a.beta1 * e.m + (1.0f - a.beta1) * g;
@@ -107,7 +111,8 @@ template <bool ADAM> __device__ inline void update(const update_args &a, const u
     }
 }
 
-template <bool ADAM> __device__ inline void update_one(const update_args &a, const update_segment &s, float clip, int64_t i)
+template <bool ADAM>
+__device__ inline void update_one(const update_args &a, const update_segment &s, float clip, int64_t i)
 {
     update_state e = {a.p[i], ADAM || !a.first ? a.m[i] : 0.0f, ADAM ? a.v[i] : 0.0f};
     update<ADAM>(a, s, a.g[i] * clip, e);
@@ -122,7 +127,8 @@ template <bool ADAM> __device__ inline void update_one(const update_args &a, con
 }
 
 /* Elements i .. i + 3, i a multiple of 4. */
-template <bool ADAM> __device__ inline void update_four(const update_args &a, const update_segment &s, float clip, int64_t i)
+template <bool ADAM>
+__device__ inline void update_four(const update_args &a, const update_segment &s, float clip, int64_t i)
 {
     float4 p = *(float4 *)(a.p + i), g = *(const float4 *)(a.g + i), m = make_float4(0, 0, 0, 0), v = m;
     if (ADAM || !a.first)
@@ -180,28 +186,30 @@ template <bool ADAM> __global__ void __launch_bounds__(THREADS) update_kernel(co
 }
 
 /* Segments in launches of as many as fit the arguments. */
-static void enqueue(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *h, bool adam,
-                    update_args *a)
+static void enqueue(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *h,
+                    bool adam, update_args *a)
 {
-    a->vectors = ((uintptr_t)a->p | (uintptr_t)a->g | (uintptr_t)a->m | (uintptr_t)a->v | (uintptr_t)a->ema) % 16 == 0 &&
-                 (uintptr_t)a->compute % 8 == 0;
+    a->vectors =
+        ((uintptr_t)a->p | (uintptr_t)a->g | (uintptr_t)a->m | (uintptr_t)a->v | (uintptr_t)a->ema) % 16 == 0 &&
+        (uintptr_t)a->compute % 8 == 0;
     for (int s = 0; s < count;) {
         unsigned blocks = 0;
         for (a->segments = 0; a->segments < SEGMENTS_PER_LAUNCH && s < count; s++) {
             const struct optim_segment *from = &segments[s];
             if (from->begin >= from->end)
                 continue;
-            a->segment[a->segments++] = update_segment{from->begin, from->end, h->lr * from->lr_scale, from->weight_decay, blocks};
+            a->segment[a->segments++] =
+                update_segment{from->begin, from->end, h->lr * from->lr_scale, from->weight_decay, blocks};
             blocks += (unsigned)((from->end - 1) / PIECE - from->begin / PIECE + 1);
         }
         if (blocks > 0)
-            launch(be, adam ? "adamw" : "sgd", adam ? update_kernel<true> : update_kernel<false>, dim3(blocks), dim3(THREADS), 0,
-                   *a);
+            launch(be, adam ? "adamw" : "sgd", adam ? update_kernel<true> : update_kernel<false>, dim3(blocks),
+                   dim3(THREADS), 0, *a);
     }
 }
 
-static void adamw(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *hyper, float *p,
-                  const float *g, float *m, float *v, bf16_t *compute, float *ema, float ema_decay,
+static void adamw(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *hyper,
+                  float *p, const float *g, float *m, float *v, bf16_t *compute, float *ema, float ema_decay,
                   const struct step_scalars *scalars)
 {
     VT_CHECK(hyper->step >= 1);
@@ -214,8 +222,9 @@ static void adamw(struct backend *be, const struct optim_segment *segments, int 
     enqueue(be, segments, count, hyper, true, &a);
 }
 
-static void sgd(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *hyper, float *p,
-                const float *g, float *buf, bf16_t *compute, float *ema, float ema_decay, const struct step_scalars *scalars)
+static void sgd(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *hyper,
+                float *p, const float *g, float *buf, bf16_t *compute, float *ema, float ema_decay,
+                const struct step_scalars *scalars)
 {
     VT_CHECK(hyper->step >= 1);
     update_args a = {};

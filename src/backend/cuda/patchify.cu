@@ -1,5 +1,6 @@
-/* u8 [B,H,W,C] -> normalised patches [B*n, C*P*P]. A thread takes 8 pixels of a line (1 where 8 does not divide the patch), reads
- * their channels together, and writes each channel's run. Moves one byte and one T an element; bound by memory. */
+/* u8 [B,H,W,C] -> normalised patches [B*n, C*P*P]. A thread takes 8 pixels of a line (1 where 8 does not divide the
+ * patch), reads their channels together, and writes each channel's run. Moves one byte and one T an element; bound by
+ * memory. */
 #include "backend/cuda/op.cuh"
 
 enum { THREADS = 256, MAX_CHANNELS = 4 };
@@ -11,8 +12,8 @@ struct patchify_plan {
 
 struct patchify_args {
     const uint8_t *images;
-    uint32_t batch, height, width, patch; /* pixels */
-    bool words; /* runs of 8 pixels begin at multiples of 8 bytes */
+    uint32_t batch, height, width, patch;            /* pixels */
+    bool words;                                      /* runs of 8 pixels begin at multiples of 8 bytes */
     float scale[MAX_CHANNELS], offset[MAX_CHANNELS]; /* value = u8 * scale + offset */
 };
 
@@ -37,7 +38,8 @@ template <int N, int C> __device__ inline void load_pixels(const uint8_t *from, 
         pixel[j] = from[j];
 }
 
-template <int N, int C, typename T> __global__ void __launch_bounds__(THREADS) patchify_kernel(patchify_args a, T *patches)
+template <int N, int C, typename T>
+__global__ void __launch_bounds__(THREADS) patchify_kernel(patchify_args a, T *patches)
 {
     uint32_t runs = a.width / N; /* of a line */
     uint64_t i = (uint64_t)blockIdx.x * THREADS + threadIdx.x;
@@ -70,7 +72,8 @@ template <int N, typename T> static void (*kernel_of(int64_t channels))(patchify
 static void patchify_forward(struct op_plan *plan, const uint8_t *images, void *patches)
 {
     const struct patchify_desc *d = &((struct patchify_plan *)plan)->desc;
-    patchify_args a = {images, (uint32_t)d->batch, (uint32_t)d->height, (uint32_t)d->width, (uint32_t)d->patch, false, {}, {}};
+    patchify_args a = {
+        images, (uint32_t)d->batch, (uint32_t)d->height, (uint32_t)d->width, (uint32_t)d->patch, false, {}, {}};
     a.words = ((uintptr_t)images | (uint64_t)(d->width * d->channels)) % 8 == 0;
     for (int64_t c = 0; c < d->channels; c++) {
         a.scale[c] = (float)(1 / (255 * (double)d->std[c]));

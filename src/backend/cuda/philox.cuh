@@ -1,5 +1,5 @@
-/* base/philox on the device: the same words for the same (seed, purpose, position, index), so masks have equal bits on every
- * backend. */
+/* base/philox on the device: the same words for the same (seed, purpose, position, index), so masks have equal bits on
+ * every backend. */
 #ifndef VT_BACKEND_CUDA_PHILOX_CUH
 #define VT_BACKEND_CUDA_PHILOX_CUH
 
@@ -51,7 +51,8 @@ template <int N> __device__ inline void draw_keep(const dropout_args &d, uint64_
     if constexpr (N == 1) {
         uint32_t word[4];
         philox_draw4(d.seed, d.purpose, position, e / 4, word);
-        uint32_t low = e & 1 ? word[1] : word[0], high = e & 1 ? word[3] : word[2]; /* no indexing: stays in registers */
+        uint32_t low = e & 1 ? word[1] : word[0],
+                 high = e & 1 ? word[3] : word[2]; /* no indexing: stays in registers */
         keep[0] = keep_of(d, e & 2 ? high : low);
     } else {
 #pragma unroll

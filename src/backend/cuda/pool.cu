@@ -1,7 +1,8 @@
 /* Pooling by the class token or the mean of the patch tokens.
  *
- * Forward: a block takes an image and a tile of columns; its warps go down the tokens side by side, a lane holds 8 columns'
- * sums (1 where 8 does not divide the width). Backward: a thread takes 8 columns of a token. Each moves x or dx once. */
+ * Forward: a block takes an image and a tile of columns; its warps go down the tokens side by side, a lane holds 8
+ * columns' sums (1 where 8 does not divide the width). Backward: a thread takes 8 columns of a token. Each moves x or
+ * dx once. */
 #include "backend/cuda/op.cuh"
 
 enum { LANES = 32, TALL = 8, THREADS = 256 };
@@ -56,7 +57,8 @@ template <int N, typename T> __global__ void __launch_bounds__(LANES *TALL) pool
     store_n<N>(y + (int64_t)blockIdx.x * s.width + column, sum);
 }
 
-template <int N, typename T> __global__ void __launch_bounds__(THREADS) pool_backward_kernel(const T *dy, T *dx, pool_shape s)
+template <int N, typename T>
+__global__ void __launch_bounds__(THREADS) pool_backward_kernel(const T *dy, T *dx, pool_shape s)
 {
     uint32_t vectors = (uint32_t)(s.width / N);
     uint64_t i = (uint64_t)blockIdx.x * THREADS + threadIdx.x;
@@ -81,8 +83,8 @@ static void pool_forward(struct op_plan *plan, const void *x, void *y)
     dim3 grid((unsigned)d->batch, (unsigned)divide_up(d->width, LANES * (vectors ? VECTOR : 1)));
     with_type(d->dtype, [&](auto zero) {
         using T = decltype(zero);
-        launch(plan->backend, "pool_forward", vectors ? pool_kernel<VECTOR, T> : pool_kernel<1, T>, grid, dim3(LANES, TALL), 0, x,
-               y, shape_of(d));
+        launch(plan->backend, "pool_forward", vectors ? pool_kernel<VECTOR, T> : pool_kernel<1, T>, grid,
+               dim3(LANES, TALL), 0, x, y, shape_of(d));
     });
 }
 
@@ -93,8 +95,8 @@ static void pool_backward(struct op_plan *plan, const void *dy, void *dx)
     dim3 grid((unsigned)divide_up(d->batch * d->tokens * (d->width / (vectors ? VECTOR : 1)), THREADS));
     with_type(d->dtype, [&](auto zero) {
         using T = decltype(zero);
-        launch(plan->backend, "pool_backward", vectors ? pool_backward_kernel<VECTOR, T> : pool_backward_kernel<1, T>, grid,
-               dim3(THREADS), 0, dy, dx, shape_of(d));
+        launch(plan->backend, "pool_backward", vectors ? pool_backward_kernel<VECTOR, T> : pool_backward_kernel<1, T>,
+               grid, dim3(THREADS), 0, dy, dx, shape_of(d));
     });
 }
 

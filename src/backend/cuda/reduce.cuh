@@ -22,8 +22,8 @@ __device__ inline float warp_max(float value)
     return value;
 }
 
-/* The block's sum, in every thread. blockDim.x threads in whole warps; `scratch` is shared memory of one T per warp, free for
- * the next use after the barrier at its start. */
+/* The block's sum, in every thread. blockDim.x threads in whole warps; `scratch` is shared memory of one T per warp,
+ * free for the next use after the barrier at its start. */
 template <typename T> __device__ inline T block_sum(T value, T *scratch)
 {
     int lane = (int)threadIdx.x % WARP_SIZE, warp = (int)threadIdx.x / WARP_SIZE, warps = (int)blockDim.x / WARP_SIZE;

@@ -1,5 +1,6 @@
-/* The element types of kernels and how 8 of them travel. Included by every .cu; compiles for the device by nvcc and for the
- * CPU under tests/simt. bf16 is its own struct, so that nothing adds its bits by accident. All arithmetic is in fp32. */
+/* The element types of kernels and how 8 of them travel. Included by every .cu; compiles for the device by nvcc and for
+ * the CPU under tests/simt. bf16 is its own struct, so that nothing adds its bits by accident. All arithmetic is in
+ * fp32. */
 #ifndef VT_BACKEND_CUDA_TYPES_CUH
 #define VT_BACKEND_CUDA_TYPES_CUH
 
@@ -7,8 +8,8 @@
 
 #include "backend/cuda/ptx.h"
 
-/* Shared memory is declared by these two, so that tests/simt can give each block fresh, bounded memory. In the body of a
- * kernel or device function; `count` is a constant. */
+/* Shared memory is declared by these two, so that tests/simt can give each block fresh, bounded memory. In the body of
+ * a kernel or device function; `count` is a constant. */
 #ifdef __CUDACC__
 #define SHARED_ARRAY(type, name, count) __shared__ type name[count]
 #define SHARED_DYNAMIC(type, name)                                                                                     \
@@ -21,16 +22,31 @@ struct bf16 {
 };
 static_assert(sizeof(bf16) == 2, "bf16 is storage");
 
-__device__ inline float to_float(float value) { return value; }
-__device__ inline float to_float(bf16 value) { return __uint_as_float((uint32_t)value.bits << 16); }
+__device__ inline float to_float(float value)
+{
+    return value;
+}
+__device__ inline float to_float(bf16 value)
+{
+    return __uint_as_float((uint32_t)value.bits << 16);
+}
 
 /* Rounds to nearest even, like bf16_from_float (a NaN stays a NaN). */
 template <typename T> __device__ inline T from_float(float value);
-template <> __device__ inline float from_float<float>(float value) { return value; }
-template <> __device__ inline bf16 from_float<bf16>(float value) { return bf16{(uint16_t)pack_bf16x2(value, 0.0f)}; }
+template <> __device__ inline float from_float<float>(float value)
+{
+    return value;
+}
+template <> __device__ inline bf16 from_float<bf16>(float value)
+{
+    return bf16{(uint16_t)pack_bf16x2(value, 0.0f)};
+}
 
 /* The value as T keeps it. */
-template <typename T> __device__ inline float rounded(float value) { return to_float(from_float<T>(value)); }
+template <typename T> __device__ inline float rounded(float value)
+{
+    return to_float(from_float<T>(value));
+}
 
 enum { VECTOR = 8 }; /* elements a thread moves at once: one 128-bit access in bf16, two in fp32 */
 

@@ -1,5 +1,6 @@
-/* Stands in for src/backend/cuda/ptx.h on the CPU: each wrapper computes what its PTX instruction does; the fragment layouts
- * are those of the PTX manual (mma.m16n8k16, ldmatrix). Copies are delayed to the wait that must precede their use. */
+/* Stands in for src/backend/cuda/ptx.h on the CPU: each wrapper computes what its PTX instruction does; the fragment
+ * layouts are those of the PTX manual (mma.m16n8k16, ldmatrix). Copies are delayed to the wait that must precede their
+ * use. */
 #ifndef VT_BACKEND_CUDA_PTX_H
 #define VT_BACKEND_CUDA_PTX_H
 
@@ -10,8 +11,14 @@ inline uint32_t pack_bf16x2(float low, float high)
     return (uint32_t)bf16_from_float(low) | (uint32_t)bf16_from_float(high) << 16;
 }
 
-inline float exp2_approx(float x) { return exp2f(x); }
-inline void device_trap() { simt::error("device_trap"); }
+inline float exp2_approx(float x)
+{
+    return exp2f(x);
+}
+inline void device_trap()
+{
+    simt::error("device_trap");
+}
 
 namespace simt
 {
@@ -57,12 +64,21 @@ inline void ldmatrix_x2_trans(uint32_t word[2], const void *row, SIMT_PLACE)
     simt_ldmatrix("ldmatrix_x2_trans", word, row, -2, SIMT_HERE);
 }
 
-inline void cp_async_16(void *to_shared, const void *from_global) { simt::copy_async(to_shared, from_global, 16, 0); }
+inline void cp_async_16(void *to_shared, const void *from_global)
+{
+    simt::copy_async(to_shared, from_global, 16, 0);
+}
 inline void cp_async_16_or_zero(void *to_shared, const void *from_global, bool valid)
 {
     simt::copy_async(to_shared, from_global, valid ? 16 : 0, valid ? 0 : 16);
 }
-inline void cp_async_commit() { simt::copy_commit(); }
-template <int pending> inline void cp_async_wait() { simt::copy_wait(pending); }
+inline void cp_async_commit()
+{
+    simt::copy_commit();
+}
+template <int pending> inline void cp_async_wait()
+{
+    simt::copy_wait(pending);
+}
 
 #endif
