@@ -19,4 +19,4 @@ exec mpirun --hostfile "$hostfile" --map-by slot --bind-to none $network \
     --mca mpi_yield_when_idle 1 \
     --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 --mca oob_tcp_keepalive_probes 3 \
     --mca coll_tuned_use_dynamic_rules 1 --mca coll_tuned_allreduce_algorithm 4 \
-    -x OMP_NUM_THREADS "${VITRAIL_BINARY:-$here/build/vitrail}" train "$@"
+    ${OMP_NUM_THREADS:+-x OMP_NUM_THREADS} "${VITRAIL_BINARY:-$here/build/vitrail}" train "$@"

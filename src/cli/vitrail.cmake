@@ -1,4 +1,11 @@
-# The binary. The commit is asked at configure time; a tree that is no git checkout says "unknown".
+# The binary. The commit is asked at configure time, and that again after each commit; a tree that is no git checkout says
+# "unknown".
+execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --git-path logs/HEAD
+  OUTPUT_VARIABLE head_log OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+get_filename_component(head_log "${head_log}" ABSOLUTE BASE_DIR ${CMAKE_SOURCE_DIR})
+if(EXISTS ${head_log} AND NOT IS_DIRECTORY ${head_log})
+  set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${head_log})
+endif()
 execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} describe --always --dirty --abbrev=10
   OUTPUT_VARIABLE VT_COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 if(NOT VT_COMMIT)
