@@ -6,7 +6,8 @@ set(VT_CUDA "no CUDA") # for the version line
 
 if(WITH_CUDA)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80 90 100 120 CACHE STRING "GPU architectures of the plugin")
+    # Code for four; PTX, which newer GPUs compile for themselves, of two.
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90 100-real 120 CACHE STRING "GPU architectures of the plugin")
   endif()
   if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
     find_program(VT_NVCC NAMES nvcc HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)

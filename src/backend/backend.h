@@ -29,6 +29,7 @@ struct backend {
     bool bf16_native;       /* compute.dtype auto picks bf16 */
     enum dtype stream_preferred; /* of the residual stream when compute is bf16: fp32 (the zero) or bf16 */
     size_t memory_bytes;    /* of the device; 0 = it is the host's */
+    double peak_flops;      /* datasheet FLOP/s of bf16 matrix products; 0 = unknown or a CPU */
     bool poison;            /* arenas start as NaN instead of zero, to prove that nothing reads what no op wrote */
     size_t allocated_bytes; /* device memory handed out so far; for the memory plan */
     size_t workspace_bytes; /* the shared workspace, largest need of any plan so far */

@@ -1,7 +1,7 @@
 /* The seam between the program and a plugin (libvitrail_cuda.so): one exported function. A plugin has its own copy of pure
  * code, but what has state stays the host's (messages, log, stage board) and comes through `host_api`, so that a failure
- * inside the plugin reads like any other. Both sides refuse another ABI number: raise it with any change here, in
- * backend.h, in ops.h or in comm.h. */
+ * inside the plugin reads like any other. The plugin refuses another ABI number; the sizes in it notice most changes of a
+ * struct by themselves: raise VT_PLUGIN_VERSION with the others, here, in backend.h, in ops.h or in comm.h. */
 #ifndef VT_BACKEND_PLUGIN_H
 #define VT_BACKEND_PLUGIN_H
 
@@ -13,8 +13,6 @@
 #include "base/status.h"
 
 struct comm;
-
-enum { VT_PLUGIN_ABI = 1 };
 
 /* The host's functions of the same names (base/status.h, log.h, check.h, stage.h). */
 struct host_api {
@@ -50,6 +48,11 @@ struct plugin {
     vt_status (*tuning_import)(struct backend *be, const char *text);
     vt_status (*tuning_export)(struct backend *be, char **text);
 };
+
+enum { VT_PLUGIN_VERSION = 1 };
+#define VT_PLUGIN_ABI                                                                                                  \
+    ((uint32_t)VT_PLUGIN_VERSION << 20 | (uint32_t)((sizeof(struct backend) * 61 + sizeof(struct plugin) * 31 +          \
+                                                     sizeof(struct host_api) * 7 + sizeof(struct step_scalars)) & 0xfffff))
 
 /* The exported symbol. Fills *plugin; VT_E_UNSUPPORTED when `abi` is not its own (then host is not used, and no message is
  * set). `host` must stay valid. */

@@ -76,6 +76,7 @@ static vt_status record(struct loop *loop, const struct step_result *done)
     /* Of the steps alone, without evaluation and checkpoints; results come a step late, so the clock would count them wrong. */
     double rate = n * t->config.data.batch / (times->step * 1e-3);
     double loss = interval->loss_sum / interval->weight_sum;
+    double peak = t->dtype == DTYPE_BF16 ? t->be->peak_flops * t->comm->size : 0;
     const struct metric values[] = {
         {"train/loss", loss},
         {"optim/lr", done->lr},
@@ -94,9 +95,11 @@ static vt_status record(struct loop *loop, const struct step_result *done)
         {"time/comm_exposed_ms", times->comm_exposed / n},
         {"time/optimizer_ms", times->optimizer / n},
         {"time/straggler_ms", straggler},
+        {"perf/mfu", peak > 0 ? rate * vit_train_flops(&t->data.model) / peak : 0}, /* last: absent without a peak */
     };
+    int count = (int)(sizeof values / sizeof *values) - !(peak > 0);
     keep_going(loop, metrics_write(loop->metrics, done->step, done->step * t->config.data.batch, epoch_of(t, done->step),
-                                   values, (int)(sizeof values / sizeof *values)));
+                                   values, count));
     if (t->comm->rank == 0) {
         int64_t left = t->data.total_steps - done->step;
         double per_step = (clock_ms() - loop->run_started_ms) * 1e-3 / (double)(done->step - loop->first_step);

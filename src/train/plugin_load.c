@@ -82,7 +82,7 @@ static vt_status load(struct plugin *plugin)
     if (!entry)
         return VT_FAIL(VT_E_UNSUPPORTED, "%s is no vitrail plugin: it has no %s", path, VT_PLUGIN_ENTRY);
     if (entry(VT_PLUGIN_ABI, &HOST, plugin) != VT_OK)
-        return VT_FAIL(VT_E_UNSUPPORTED, "%s is of another vitrail version (its interface is not number %d): build both together", path,
+        return VT_FAIL(VT_E_UNSUPPORTED, "%s is of another vitrail version (its interface is not number %#x): build both together", path,
                        VT_PLUGIN_ABI);
     return VT_OK;
 }

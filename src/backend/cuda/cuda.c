@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda/peak.h"
 #include "backend/cuda/tuning.h"
 
 enum { SM_MIN = 80, MIB = 1 << 20, TIMED_RUNS_MAX = 64 };
@@ -130,7 +131,8 @@ double cuda_time(struct cuda_backend *cuda, void (*enqueue)(void *context, int r
     float ms[TIMED_RUNS_MAX];
     cudaEvent_t begin = NULL, end = NULL;
     runs = runs > TIMED_RUNS_MAX ? TIMED_RUNS_MAX : runs;
-    VT_CHECKF(cuda->error == 0, "timing after an error");
+    if (cuda->error != 0)
+        return -1; /* of an enqueue before: the next wait reports it */
     cudaError_t error = cudaEventCreate(&begin);
     if (error == cudaSuccess)
         error = cudaEventCreate(&end);
@@ -195,6 +197,7 @@ static vt_status read_properties(struct cuda_backend *cuda)
     cuda->multiprocessors = p.multiProcessorCount;
     cuda->l2_bytes = (size_t)p.l2CacheSize;
     cuda->base.memory_bytes = p.totalGlobalMem;
+    cuda->base.peak_flops = cuda_peak_flops(p.name);
     cuda->shared_bytes = p.sharedMemPerBlockOptin;
     cuda->gemm_workspace_limit = (size_t)(cuda->sm >= 90 ? 64 : 32) * MIB;
     snprintf(cuda->base.device_name, sizeof cuda->base.device_name, "%.80s (sm_%d, %.0f GiB)", p.name, cuda->sm,

@@ -17,7 +17,7 @@ struct product {
 struct linear_plan {
     struct op_plan plan;
     struct linear_desc desc;
-    struct product forward[2]; /* [pre wanted]; the same where there is no activation */
+    struct product forward[2]; /* [pre wanted]; without an activation only [0] */
     struct product input;
     struct product weight[2];  /* [db wanted] */
     size_t scratch_offset;     /* of the workspace: the library's part; then ours */
@@ -317,10 +317,8 @@ out:
 static void linear_destroy(struct op_plan *plan)
 {
     struct linear_plan *p = (struct linear_plan *)plan;
-    bool shared = p->forward[0].gemm == p->forward[1].gemm;
     gemm_close(&p->forward[0].gemm);
-    if (!shared)
-        gemm_close(&p->forward[1].gemm);
+    gemm_close(&p->forward[1].gemm);
     gemm_close(&p->input.gemm);
     gemm_close(&p->weight[0].gemm);
     gemm_close(&p->weight[1].gemm);

@@ -105,7 +105,8 @@ static vt_status reserve_workspace(struct backend *be)
     cudaError_t error = cudaMalloc(&cuda->workspace, bytes); /* 256-byte aligned */
     if (error == cudaErrorMemoryAllocation)
         return out_of_memory(cuda, "the workspace of the ops", bytes);
-    CUDA_TRY(error);
+    if (error != cudaSuccess)
+        return cuda_fail((int)error, "the workspace of the ops");
     cuda->workspace_reserved = bytes;
     return VT_OK;
 }
