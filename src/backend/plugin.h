@@ -1,7 +1,8 @@
-/* The seam between the program and a plugin (libvitrail_cuda.so): one exported function. A plugin has its own copy of pure
- * code, but what has state stays the host's (messages, log, stage board) and comes through `host_api`, so that a failure
- * inside the plugin reads like any other. The plugin refuses another ABI number; the sizes in it notice most changes of a
- * struct by themselves: raise VT_PLUGIN_VERSION with the others, here, in backend.h, in ops.h or in comm.h. */
+/* The seam between the program and a plugin (libvitrail_cuda.so): one exported function. A plugin has its own copy of
+ * pure code, but what has state stays the host's (messages, log, stage board) and comes through `host_api`, so that a
+ * failure inside the plugin reads like any other. The plugin refuses another ABI number; the sizes in it notice most
+ * changes of a struct by themselves: raise VT_PLUGIN_VERSION with the others, here, in backend.h, in ops.h or in
+ * comm.h. */
 #ifndef VT_BACKEND_PLUGIN_H
 #define VT_BACKEND_PLUGIN_H
 
@@ -34,7 +35,8 @@ struct plugin {
     char name[16];      /* "cuda" */
     char versions[160]; /* "CUDA 13.0, cuBLASLt 13.1.0": what it was built with and what it found */
 
-    /* How many devices this process may use. VT_E_UNSUPPORTED with the reason (no driver, no GPU, too old) when none. */
+    /* How many devices this process may use. VT_E_UNSUPPORTED with the reason (no driver, no GPU, too old) when none.
+     */
     vt_status (*device_count)(int *count);
     /* The same for the same GPU in every process, whatever index it has there. */
     vt_status (*device_id)(int index, uint64_t *id);
@@ -43,19 +45,21 @@ struct plugin {
     vt_status (*comm_open)(struct comm *world, struct backend *be, struct comm **out);
 
     /* Choices made by timing (algorithms of matrix products, of attention): the same on every rank and after a resume.
-     * import: before the first plan; text from export of any run; entries of other devices or versions are kept but not used;
-     * later ones win. export: all choices known, one a line, in a fixed order; malloc'ed, the caller frees it with free(). */
+     * import: before the first plan; text from export of any run; entries of other devices or versions are kept but not
+     * used; later ones win. export: all choices known, one a line, in a fixed order; malloc'ed, the caller frees it
+     * with free(). */
     vt_status (*tuning_import)(struct backend *be, const char *text);
     vt_status (*tuning_export)(struct backend *be, char **text);
 };
 
 enum { VT_PLUGIN_VERSION = 1 };
 #define VT_PLUGIN_ABI                                                                                                  \
-    ((uint32_t)VT_PLUGIN_VERSION << 20 | (uint32_t)((sizeof(struct backend) * 61 + sizeof(struct plugin) * 31 +          \
-                                                     sizeof(struct host_api) * 7 + sizeof(struct step_scalars)) & 0xfffff))
+    ((uint32_t)VT_PLUGIN_VERSION << 20 | (uint32_t)((sizeof(struct backend) * 61 + sizeof(struct plugin) * 31 +        \
+                                                     sizeof(struct host_api) * 7 + sizeof(struct step_scalars)) &      \
+                                                    0xfffff))
 
-/* The exported symbol. Fills *plugin; VT_E_UNSUPPORTED when `abi` is not its own (then host is not used, and no message is
- * set). `host` must stay valid. */
+/* The exported symbol. Fills *plugin; VT_E_UNSUPPORTED when `abi` is not its own (then host is not used, and no message
+ * is set). `host` must stay valid. */
 #define VT_PLUGIN_ENTRY "vitrail_plugin"
 typedef vt_status vitrail_plugin_function(uint32_t abi, const struct host_api *host, struct plugin *plugin);
 

@@ -1,10 +1,10 @@
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cpus.h"
 #include "base/log.h"
 #include "cli/cli.h"
 
@@ -25,19 +25,10 @@ static int copy_without_n(int argc, char **argv, char **out)
     return count;
 }
 
-/* Hardware threads this process may use: fewer than the machine has inside a container or a job's share. */
-static long usable_cpus(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        return CPU_COUNT(&set);
-    return sysconf(_SC_NPROCESSORS_ONLN);
-}
-
 vt_status launch_mpirun(int ranks, int argc, char **argv)
 {
     static char self[4096], number[16], map[48];
-    long cores = usable_cpus();
+    long cores = cpus_usable(); /* fewer than the machine has inside a container or a job's share */
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     if (length < 0)
         return VT_FAIL(VT_E_IO, "cannot find the path of this program: %s", strerror(errno));

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cpus.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/cli.h"
@@ -31,12 +32,11 @@ static vt_status check_device(enum config_device wanted, struct comm *comm)
 {
     struct device device;
     char line[REPORT_BYTES], memory[32], gpu[256];
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     const struct device_desc desc = {.wanted = wanted};
     device_describe(gpu, sizeof gpu);
     VT_TRY(device_open(&desc, comm, &device));
     text_format_bytes((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE), memory, sizeof memory);
-    snprintf(line, sizeof line, "%.60s: %s, %ld cores, %s; compute.dtype auto = %s; GPU %.200s", comm->host, device.be->device_name, cores,
+    snprintf(line, sizeof line, "%.60s: %s, %d CPUs, %s; compute.dtype auto = %s; GPU %.200s", comm->host, device.be->device_name, cpus_usable(),
              memory, device.be->bf16_native ? "bf16" : "fp32", gpu);
     device_close(&device);
     return print_ranks(comm, line);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cpus.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -138,11 +139,11 @@ static vt_status run(const struct eval_args *args, struct comm *comm, bool *toge
         }
         fprintf(csv, "sample,label,prediction,probability\n");
     }
-    long share = sysconf(_SC_NPROCESSORS_ONLN) / comm->local_size;
+    int share = cpus_share(comm->local_size);
     const struct evaluate_desc evaluate = {.source = &data,
                                            .transform = &inf.transform,
                                            .batch = inf.evaluator.ring.shape.rows * comm->size * 4,
-                                           .threads = share > 8 ? 8 : share < 1 ? 1 : (int)share,
+                                           .threads = share < LOADER_THREADS_MAX ? share : LOADER_THREADS_MAX,
                                            .seed = inf.state.data_seed,
                                            .on_row = csv ? write_prediction : NULL,
                                            .context = csv};

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/cpus.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "dataset/verify.h"
@@ -11,7 +12,7 @@ vt_status verb_verify(int argc, char **argv)
     const struct arg_option options[] = {{"--threads", &threads_text, NULL}};
     char **positional, bytes[32];
     int count;
-    long threads = sysconf(_SC_NPROCESSORS_ONLN);
+    long threads = cpus_usable();
     VT_TRY(args_parse(argc, argv, options, 1, 1, 1, &positional, &count));
     if (threads_text)
         VT_TRY(args_int("--threads", threads_text, 1, 1024, &threads));

@@ -6,14 +6,15 @@
 #include <unistd.h>
 
 #include "backend/plugin.h"
+#include "base/cpus.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "train/plugin_load.h"
 
 enum { TUNING_FILE_MAX = 16 << 20 };
 
-/* Whether this rank can have a GPU, and which. Cheap where there is no driver: the plugin (with cuBLASLt behind it) is not
- * loaded then, unless it was named or asked for. */
+/* Whether this rank can have a GPU, and which. Cheap where there is no driver: the plugin (with cuBLASLt behind it) is
+ * not loaded then, unless it was named or asked for. */
 static vt_status probe(const struct comm *comm, bool thorough, const struct plugin **plugin, int *index)
 {
     int count;
@@ -25,7 +26,8 @@ static vt_status probe(const struct comm *comm, bool thorough, const struct plug
     /* One visible GPU: the launcher gave each rank its own (or a test lets them share it). */
     *index = count == 1 ? 0 : comm->local_rank;
     if (*index >= count)
-        return VT_FAIL(VT_E_USAGE, "host %s has %d GPUs for %d ranks: start one rank per GPU", comm->host, count, comm->local_size);
+        return VT_FAIL(VT_E_USAGE, "host %s has %d GPUs for %d ranks: start one rank per GPU", comm->host, count,
+                       comm->local_size);
     return VT_OK;
 }
 
@@ -43,8 +45,8 @@ static vt_status agree_on_gpu(const struct device_desc *desc, struct comm *comm,
     if (!found && wanted)
         status = VT_FAIL(status, "compute.device=cuda: %s", device->reason);
     else if (!found && with_gpu > 0)
-        status = VT_FAIL(status, "%d of %d ranks have a GPU, this one has not: %s; compute.device=cpu would use none", (int)with_gpu,
-                         comm->size, device->reason);
+        status = VT_FAIL(status, "%d of %d ranks have a GPU, this one has not: %s; compute.device=cpu would use none",
+                         (int)with_gpu, comm->size, device->reason);
     else
         status = VT_OK;
     VT_TRY(comm_agree(comm, status));
@@ -57,11 +59,12 @@ static vt_status agree_on_gpu(const struct device_desc *desc, struct comm *comm,
 
 static vt_status open_backend(const struct device_desc *desc, const struct comm *comm, struct device *device)
 {
-    long share = sysconf(_SC_NPROCESSORS_ONLN) / comm->local_size;
-    struct backend_desc backend = {.threads = desc->threads ? desc->threads : share > 1 ? (int)share : 1, .device_index = device->index};
+    struct backend_desc backend = {.threads = desc->threads ? desc->threads : cpus_share(comm->local_size),
+                                   .device_index = device->index};
     if (device->plugin)
         return device->plugin->backend_open(&backend, &device->be);
-    return desc->wanted == CONFIG_DEVICE_REF ? backend_ref_open(&backend, &device->be) : backend_cpu_open(&backend, &device->be);
+    return desc->wanted == CONFIG_DEVICE_REF ? backend_ref_open(&backend, &device->be)
+                                             : backend_cpu_open(&backend, &device->be);
 }
 
 vt_status device_open(const struct device_desc *desc, struct comm *comm, struct device *out)
@@ -86,7 +89,8 @@ void device_close(struct device *device)
 vt_status device_check_distinct(const struct device *device, struct comm *comm)
 {
     uint64_t *ids = calloc((size_t)comm->size, sizeof *ids);
-    vt_status status = ids ? device->plugin->device_id(device->index, &ids[comm->rank]) : VT_FAIL(VT_E_MEMORY, "no memory for GPU ids");
+    vt_status status = ids ? device->plugin->device_id(device->index, &ids[comm->rank])
+                           : VT_FAIL(VT_E_MEMORY, "no memory for GPU ids");
     status = comm_agree(comm, status);
     if (status == VT_OK)
         status = comm->all_reduce(comm, ids, comm->size, DTYPE_I64, REDUCE_SUM);
@@ -123,7 +127,8 @@ static vt_status spread(struct comm *comm, vt_status status, char **text)
         return VT_OK;
     if (comm->rank != 0)
         *text = malloc((size_t)bytes);
-    VT_TRY(comm_agree(comm, *text ? VT_OK : VT_FAIL(VT_E_MEMORY, "no memory for a tuning table of %lld bytes", (long long)bytes)));
+    VT_TRY(comm_agree(
+        comm, *text ? VT_OK : VT_FAIL(VT_E_MEMORY, "no memory for a tuning table of %lld bytes", (long long)bytes)));
     return comm->broadcast(comm, *text, bytes, 0);
 }
 

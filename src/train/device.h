@@ -23,8 +23,8 @@ struct device {
     char reason[256];            /* why AUTO took no GPU; "" otherwise */
 };
 
-/* Collective; all ranks agree on success. Errors, each naming a rank: CUDA is wanted and there is no plugin, driver or GPU;
- * some ranks have a GPU and others none (AUTO); a host has more ranks than GPUs. */
+/* Collective; all ranks agree on success. Errors, each naming a rank: CUDA is wanted and there is no plugin, driver or
+ * GPU; some ranks have a GPU and others none (AUTO); a host has more ranks than GPUs. */
 VT_MUST_CHECK vt_status device_open(const struct device_desc *desc, struct comm *comm, struct device *out);
 void device_close(struct device *device);
 
@@ -34,8 +34,9 @@ VT_MUST_CHECK vt_status device_check_distinct(const struct device *device, struc
 /* Per rank: one line on what there is for GPU work, for the preflight: versions and GPUs, or why there is none. */
 void device_describe(char *text, int bytes);
 
-/* The table of choices made by timing; nothing to do without a plugin. All collective. Load: rank 0 reads `path`, if it is
- * there, for all. Share: rank 0's table goes to the others, so that all run the same algorithms. Save: rank 0 writes. */
+/* The table of choices made by timing; nothing to do without a plugin. All collective. Load: rank 0 reads `path`, if it
+ * is there, for all. Share: rank 0's table goes to the others, so that all run the same algorithms. Save: rank 0
+ * writes. */
 VT_MUST_CHECK vt_status device_tuning_load(struct device *device, struct comm *comm, const char *path);
 VT_MUST_CHECK vt_status device_tuning_share(struct device *device, struct comm *comm);
 VT_MUST_CHECK vt_status device_tuning_save(const struct device *device, struct comm *comm, const char *path);

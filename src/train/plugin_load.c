@@ -39,7 +39,10 @@ static const struct host_api HOST = {
     .stage_set_step = stage_set_step,
 };
 
-bool plugin_driver_present(void) { return dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != NULL; }
+bool plugin_driver_present(void)
+{
+    return dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != NULL;
+}
 
 /* False: there is no such file. */
 static bool find_file(char *path, size_t bytes)
@@ -72,7 +75,8 @@ static vt_status load(struct plugin *plugin)
         const char *named = getenv("VITRAIL_PLUGIN");
         if (named && *named)
             return VT_FAIL(VT_E_UNSUPPORTED, "VITRAIL_PLUGIN=%s: no such file", named);
-        return VT_FAIL(VT_E_UNSUPPORTED, "no CUDA plugin (%s) beside the program or in ../lib: this build has none", PLUGIN_FILE);
+        return VT_FAIL(VT_E_UNSUPPORTED, "no CUDA plugin (%s) beside the program or in ../lib: this build has none",
+                       PLUGIN_FILE);
     }
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
@@ -82,7 +86,8 @@ static vt_status load(struct plugin *plugin)
     if (!entry)
         return VT_FAIL(VT_E_UNSUPPORTED, "%s is no vitrail plugin: it has no %s", path, VT_PLUGIN_ENTRY);
     if (entry(VT_PLUGIN_ABI, &HOST, plugin) != VT_OK)
-        return VT_FAIL(VT_E_UNSUPPORTED, "%s is of another vitrail version (its interface is not number %#x): build both together", path,
+        return VT_FAIL(VT_E_UNSUPPORTED,
+                       "%s is of another vitrail version (its interface is not number %#x): build both together", path,
                        VT_PLUGIN_ABI);
     return VT_OK;
 }

@@ -1,4 +1,5 @@
-/* Finding and loading the plugin: libvitrail_cuda.so beside the program or in ../lib, or the file $VITRAIL_PLUGIN names. */
+/* Finding and loading the plugin: libvitrail_cuda.so beside the program or in ../lib, or the file $VITRAIL_PLUGIN
+ * names. */
 #ifndef VT_TRAIN_PLUGIN_LOAD_H
 #define VT_TRAIN_PLUGIN_LOAD_H
 

@@ -24,6 +24,8 @@ struct data_source {
     uint64_t fingerprint;
 };
 
+enum { LOADER_THREADS_MAX = 8 }; /* of a rank, unless data.threads says otherwise */
+
 struct resolved {
     struct data_source train, val; /* val.samples 0 = no evaluation */
     struct vit_config model;

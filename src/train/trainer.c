@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "backend/plugin.h"
+#include "base/cpus.h"
 #include "base/check.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -77,9 +78,8 @@ static int choose_loader_threads(const struct trainer *t)
 {
     if (t->config.data.threads)
         return t->config.data.threads;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    long share = cores / t->comm->local_size;
-    return share < 1 ? 1 : share > 8 ? 8 : (int)share;
+    int share = cpus_share(t->comm->local_size);
+    return share < LOADER_THREADS_MAX ? share : LOADER_THREADS_MAX;
 }
 
 static vt_status plan_replicas(struct trainer *t)

@@ -1,5 +1,5 @@
-/* x(rows, columns) += bias, fp32: only behind products whose bias no epilogue takes. One thread per element, grid-strided;
- * 8 bytes moved per element: bound by memory. */
+/* x(rows, columns) += bias, fp32: only behind products whose bias no epilogue takes. One thread per element,
+ * grid-strided; 8 bytes moved per element: bound by memory. */
 #include "backend/cuda/op.cuh"
 
 extern "C" {

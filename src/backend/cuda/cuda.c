@@ -16,11 +16,12 @@ enum { SM_MIN = 80, MIB = 1 << 20, TIMED_RUNS_MAX = 64 };
 
 vt_status cuda_fail(int error, const char *what)
 {
-    vt_status code = error == cudaErrorMemoryAllocation                                          ? VT_E_MEMORY
-                     : error == cudaErrorInsufficientDriver || error == cudaErrorNoDevice        ? VT_E_UNSUPPORTED
-                                                                                                 : VT_E_IO;
+    vt_status code = error == cudaErrorMemoryAllocation                                   ? VT_E_MEMORY
+                     : error == cudaErrorInsufficientDriver || error == cudaErrorNoDevice ? VT_E_UNSUPPORTED
+                                                                                          : VT_E_IO;
     (void)cudaGetLastError(); /* reported now: not again */
-    return VT_FAIL(code, "cuda: %s: %s (%s)", what, cudaGetErrorString((cudaError_t)error), cudaGetErrorName((cudaError_t)error));
+    return VT_FAIL(code, "cuda: %s: %s (%s)", what, cudaGetErrorString((cudaError_t)error),
+                   cudaGetErrorName((cudaError_t)error));
 }
 
 void cuda_note(struct cuda_backend *cuda, int error, const char *what)
@@ -49,7 +50,10 @@ void cuda_bind(const struct cuda_backend *cuda)
 
 /* ---- plans ---- */
 
-static void destroy_plan(struct op_plan *plan) { free(plan); }
+static void destroy_plan(struct op_plan *plan)
+{
+    free(plan);
+}
 
 void cuda_need_workspace(struct cuda_backend *cuda, size_t bytes)
 {
@@ -87,17 +91,30 @@ vt_status cuda_check_dtype(const char *op, enum dtype dtype)
 void *cuda_workspace(const struct op_plan *plan)
 {
     const struct cuda_backend *cuda = cuda_of(plan);
-    VT_CHECKF(cuda->workspace_reserved >= plan->workspace_bytes, "%s enqueued before reserve_workspace", plan->algorithm);
+    VT_CHECKF(cuda->workspace_reserved >= plan->workspace_bytes, "%s enqueued before reserve_workspace",
+              plan->algorithm);
     return cuda->workspace;
 }
 
-struct CUstream_st *cuda_compute_stream(struct backend *be) { return cuda_stream((struct cuda_backend *)be); }
-int cuda_sm_count(const struct backend *be) { return ((const struct cuda_backend *)be)->multiprocessors; }
+struct CUstream_st *cuda_compute_stream(struct backend *be)
+{
+    return cuda_stream((struct cuda_backend *)be);
+}
+int cuda_sm_count(const struct backend *be)
+{
+    return ((const struct cuda_backend *)be)->multiprocessors;
+}
 
 /* ---- choices made by timing ---- */
 
-const char *cuda_tuning_find(const struct cuda_backend *cuda, const char *key) { return tuning_find(cuda->tuning, key); }
-void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *value) { tuning_put(cuda->tuning, key, value); }
+const char *cuda_tuning_find(const struct cuda_backend *cuda, const char *key)
+{
+    return tuning_find(cuda->tuning, key);
+}
+void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *value)
+{
+    tuning_put(cuda->tuning, key, value);
+}
 
 static int by_value(const void *a, const void *b)
 {
@@ -105,8 +122,8 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static cudaError_t time_runs(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context, int runs,
-                             cudaEvent_t begin, cudaEvent_t end, float *ms)
+static cudaError_t time_runs(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context,
+                             int runs, cudaEvent_t begin, cudaEvent_t end, float *ms)
 {
     enum { WARM_UP = 3 };
     cudaStream_t stream = cuda_stream(cuda);
@@ -170,7 +187,8 @@ vt_status cuda_device_count(int *count)
     }
     if (error == cudaErrorNoDevice || (error == cudaSuccess && found == 0)) {
         (void)cudaGetLastError();
-        return VT_FAIL(VT_E_UNSUPPORTED, "no GPU is visible%s", getenv("CUDA_VISIBLE_DEVICES") ? " (CUDA_VISIBLE_DEVICES is set)" : "");
+        return VT_FAIL(VT_E_UNSUPPORTED, "no GPU is visible%s",
+                       getenv("CUDA_VISIBLE_DEVICES") ? " (CUDA_VISIBLE_DEVICES is set)" : "");
     }
     if (error != cudaSuccess)
         return cuda_fail((int)error, "counting GPUs");
@@ -242,11 +260,13 @@ static vt_status open_device(struct cuda_backend *cuda)
     VT_TRY(open_streams(cuda));
     cublasStatus_t lt = cublasLtCreate(&cuda->lt);
     if (lt != CUBLAS_STATUS_SUCCESS)
-        return VT_FAIL(VT_E_UNSUPPORTED, "cuda: cublasLtCreate on %s: %s", cuda->base.device_name, cublasLtGetStatusString(lt));
+        return VT_FAIL(VT_E_UNSUPPORTED, "cuda: cublasLtCreate on %s: %s", cuda->base.device_name,
+                       cublasLtGetStatusString(lt));
     return VT_OK;
 }
 
-/* Timing is on, unless VT_CUDA_TUNE=off: then the first candidate is taken, to tell a wrong choice from a wrong kernel. */
+/* Timing is on, unless VT_CUDA_TUNE=off: then the first candidate is taken, to tell a wrong choice from a wrong kernel.
+ */
 static vt_status select_tuning(struct cuda_backend *cuda)
 {
     const char *wish = getenv("VT_CUDA_TUNE");

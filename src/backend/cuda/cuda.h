@@ -1,7 +1,7 @@
-/* Inside of backend/cuda: C and CUDA C++ alike, and without the vendor's headers (a .c or .cu file includes those itself).
- * Everything is enqueued: on streams[STREAM_COMPUTE] unless said otherwise. An enqueue cannot fail at its caller; the first
- * error is kept and reported by the next synchronising call.
- * No result depends on timing: no float atomics, sums have a fixed order, algorithms are fixed by the tuning table. */
+/* Inside of backend/cuda: C and CUDA C++ alike, and without the vendor's headers (a .c or .cu file includes those
+ * itself). Everything is enqueued: on streams[STREAM_COMPUTE] unless said otherwise. An enqueue cannot fail at its
+ * caller; the first error is kept and reported by the next synchronising call. No result depends on timing: no float
+ * atomics, sums have a fixed order, algorithms are fixed by the tuning table. */
 #ifndef VT_BACKEND_CUDA_CUDA_H
 #define VT_BACKEND_CUDA_CUDA_H
 
@@ -14,33 +14,36 @@ extern "C" {
 #include "backend/cuda/kernels.h"
 #include "base/check.h"
 
-struct CUstream_st;      /* cudaStream_t points to it */
-struct cublasLtContext;  /* cublasLtHandle_t likewise */
+struct CUstream_st;     /* cudaStream_t points to it */
+struct cublasLtContext; /* cublasLtHandle_t likewise */
 struct tuning;
-struct cuda_block;       /* memory.c */
+struct cuda_block; /* memory.c */
 struct comm;
 
 struct cuda_backend {
     struct backend base; /* first: backends are cast */
     int device;
-    int sm;              /* compute capability: 90 = sm_90 */
+    int sm; /* compute capability: 90 = sm_90 */
     int multiprocessors;
     size_t l2_bytes;
     size_t shared_bytes; /* per block, opted in */
     struct CUstream_st *streams[STREAM_COUNT];
-    void *workspace;     /* of the compute stream; 256-byte aligned */
+    void *workspace; /* of the compute stream; 256-byte aligned */
     size_t workspace_reserved;
     size_t gemm_workspace_limit; /* what a cuBLASLt algorithm may ask for */
     struct cublasLtContext *lt;
-    void *cudnn;         /* attention's handle, made when first asked for */
+    void *cudnn; /* attention's handle, made when first asked for */
     struct tuning *tuning;
     struct cuda_block *blocks;
-    bool tune;           /* time candidates where the tuning table has no entry; else take the first */
-    int error;           /* first cudaError_t of an enqueue, or 0; written once, any thread */
+    bool tune; /* time candidates where the tuning table has no entry; else take the first */
+    int error; /* first cudaError_t of an enqueue, or 0; written once, any thread */
     const char *error_what;
 };
 
-static inline struct cuda_backend *cuda_of(const struct op_plan *plan) { return (struct cuda_backend *)plan->backend; }
+static inline struct cuda_backend *cuda_of(const struct op_plan *plan)
+{
+    return (struct cuda_backend *)plan->backend;
+}
 
 /* ---- errors ---- */
 /* VT_E_MEMORY, VT_E_UNSUPPORTED or VT_E_IO with "cuda: what: the error's text". For calls whose failure is returned. */
@@ -51,7 +54,8 @@ VT_MUST_CHECK vt_status cuda_fail(int error, const char *what);
         if (cuda_error_ != 0)                                                                                          \
             return cuda_fail(cuda_error_, #call);                                                                      \
     } while (0)
-/* Keep the error of an enqueue, if it is one and the first. `what` is a literal. Any thread. (cuda_check_launch: the same.) */
+/* Keep the error of an enqueue, if it is one and the first. `what` is a literal. Any thread. (cuda_check_launch: the
+ * same.) */
 void cuda_note(struct cuda_backend *cuda, int error, const char *what);
 /* Make this thread's current device ours; cheap when it is. For threads other than the one that opened the backend. */
 void cuda_bind(const struct cuda_backend *cuda);
@@ -60,14 +64,17 @@ void cuda_bind(const struct cuda_backend *cuda);
 /* More workspace than cuda_plan_new was told; more than any plan so far. */
 void cuda_plan_workspace(struct op_plan *plan, size_t workspace_bytes);
 void cuda_need_workspace(struct cuda_backend *cuda, size_t bytes);
-static inline struct CUstream_st *cuda_stream(const struct cuda_backend *cuda) { return cuda->streams[STREAM_COMPUTE]; }
+static inline struct CUstream_st *cuda_stream(const struct cuda_backend *cuda)
+{
+    return cuda->streams[STREAM_COMPUTE];
+}
 
 /* ---- choices made by timing ---- */
 /* The value stored for `key` on this device and these library versions, or NULL. Keys and values: no blanks. */
 const char *cuda_tuning_find(const struct cuda_backend *cuda, const char *key);
 void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *value);
-/* Median microseconds of `runs` runs of enqueue(context, i) on the compute stream after 3 others; < 0: it failed, and the
- * failure is not kept. At plan time only. */
+/* Median microseconds of `runs` runs of enqueue(context, i) on the compute stream after 3 others; < 0: it failed, and
+ * the failure is not kept. At plan time only. */
 double cuda_time(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context, int runs);
 
 /* ---- the other op files ---- */
@@ -76,7 +83,8 @@ void cuda_add_bias(struct backend *be, float *x, const float *bias, int64_t rows
 void cuda_memory_install(struct backend *be);
 void cuda_memory_close(struct cuda_backend *cuda);
 /* Rows of row_bytes, stride_bytes apart, close together. */
-void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes, int64_t rows);
+void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes,
+                      int64_t rows);
 void cuda_linear_install(struct backend *be);
 void cuda_attention_install(struct backend *be);
 void cuda_attention_close(struct cuda_backend *cuda);

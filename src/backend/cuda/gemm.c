@@ -6,7 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REQUESTED = 32, TIMED_RUNS = 11, POINTER_ALIGN = 256, SETS_MAX = 16, ALGO_HEX = 2 * sizeof(cublasLtMatmulAlgo_t) };
+enum {
+    REQUESTED = 32,
+    TIMED_RUNS = 11,
+    POINTER_ALIGN = 256,
+    SETS_MAX = 16,
+    ALGO_HEX = 2 * sizeof(cublasLtMatmulAlgo_t)
+};
 
 struct gemm {
     struct cuda_backend *cuda;
@@ -17,17 +23,16 @@ struct gemm {
     size_t workspace_bytes;
 };
 
-static cudaDataType_t vendor_type(enum dtype dtype) { return dtype == DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
+static cudaDataType_t vendor_type(enum dtype dtype)
+{
+    return dtype == DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
 
 static const cublasLtEpilogue_t EPILOGUES[GEMM_EPILOGUE_COUNT] = {
-    [GEMM_PLAIN] = CUBLASLT_EPILOGUE_DEFAULT,
-    [GEMM_BIAS] = CUBLASLT_EPILOGUE_BIAS,
-    [GEMM_GELU] = CUBLASLT_EPILOGUE_GELU,
-    [GEMM_GELU_BIAS] = CUBLASLT_EPILOGUE_GELU_BIAS,
-    [GEMM_GELU_AUX] = CUBLASLT_EPILOGUE_GELU_AUX,
-    [GEMM_GELU_AUX_BIAS] = CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
-    [GEMM_DGELU] = CUBLASLT_EPILOGUE_DGELU,
-    [GEMM_BGRADB] = CUBLASLT_EPILOGUE_BGRADB,
+    [GEMM_PLAIN] = CUBLASLT_EPILOGUE_DEFAULT,     [GEMM_BIAS] = CUBLASLT_EPILOGUE_BIAS,
+    [GEMM_GELU] = CUBLASLT_EPILOGUE_GELU,         [GEMM_GELU_BIAS] = CUBLASLT_EPILOGUE_GELU_BIAS,
+    [GEMM_GELU_AUX] = CUBLASLT_EPILOGUE_GELU_AUX, [GEMM_GELU_AUX_BIAS] = CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+    [GEMM_DGELU] = CUBLASLT_EPILOGUE_DGELU,       [GEMM_BGRADB] = CUBLASLT_EPILOGUE_BGRADB,
 };
 
 static vt_status lt_fail(cublasStatus_t status, const char *what)
@@ -74,7 +79,8 @@ static vt_status describe(struct gemm *g)
 {
     const struct gemm_shape *s = &g->shape;
     cudaDataType_t in = vendor_type(s->dtype_in), out = vendor_type(s->dtype_out);
-    cublasOperation_t op_a = s->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, op_b = s->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cublasOperation_t op_a = s->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
+                      op_b = s->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     LT_TRY(cublasLtMatmulDescCreate(&g->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F)); /* fp32 stays fp32: no TF32 */
     VT_TRY(set(g, CUBLASLT_MATMUL_DESC_TRANSA, &op_a, sizeof op_a));
     VT_TRY(set(g, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b));
@@ -92,7 +98,8 @@ static vt_status prefer(const struct gemm *g, cublasLtMatmulPreference_t prefere
     size_t workspace = g->cuda->gemm_workspace_limit;
     /* Split sums are added up in fp32, never in the output's bf16. */
     uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-    uint32_t align_a = (uint32_t)gemm_alignment(s->lda, s->dtype_in), align_b = (uint32_t)gemm_alignment(s->ldb, s->dtype_in);
+    uint32_t align_a = (uint32_t)gemm_alignment(s->lda, s->dtype_in),
+             align_b = (uint32_t)gemm_alignment(s->ldb, s->dtype_in);
     uint32_t align_d = (uint32_t)gemm_alignment(s->ldd, s->dtype_out);
     const struct {
         cublasLtMatmulPreferenceAttributes_t attribute;
@@ -118,12 +125,13 @@ static vt_status ask_heuristic(const struct gemm *g, cublasLtMatmulHeuristicResu
     vt_status status = prefer(g, preference);
     *count = 0;
     if (status == VT_OK) {
-        cublasStatus_t lt = cublasLtMatmulAlgoGetHeuristic(g->cuda->lt, g->desc, g->a, g->b, g->d, g->d, preference, REQUESTED, results,
-                                                           count);
+        cublasStatus_t lt = cublasLtMatmulAlgoGetHeuristic(g->cuda->lt, g->desc, g->a, g->b, g->d, g->d, preference,
+                                                           REQUESTED, results, count);
         if (lt != CUBLAS_STATUS_SUCCESS || *count == 0) {
             char key[GEMM_KEY_BYTES];
             gemm_key(&g->shape, key);
-            status = VT_FAIL(VT_E_UNSUPPORTED, "cuda: cuBLASLt has no algorithm for %s: %s", key, cublasLtGetStatusName(lt));
+            status =
+                VT_FAIL(VT_E_UNSUPPORTED, "cuda: cuBLASLt has no algorithm for %s: %s", key, cublasLtGetStatusName(lt));
         }
     }
     (void)cublasLtMatmulPreferenceDestroy(preference);
@@ -146,8 +154,8 @@ void gemm_run(struct gemm *g, const struct gemm_operands *o)
     if (lt == CUBLAS_STATUS_SUCCESS && gemm_has_aux(s->epilogue))
         lt = cublasLtMatmulDescSetAttribute(g->desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &o->aux, sizeof o->aux);
     if (lt == CUBLAS_STATUS_SUCCESS)
-        lt = cublasLtMatmul(g->cuda->lt, g->desc, &one, o->a, g->a, o->b, g->b, &beta, o->d, g->d, o->d, g->d, &g->algo, o->workspace,
-                            g->workspace_bytes, cuda_stream(g->cuda));
+        lt = cublasLtMatmul(g->cuda->lt, g->desc, &one, o->a, g->a, o->b, g->b, &beta, o->d, g->d, o->d, g->d, &g->algo,
+                            o->workspace, g->workspace_bytes, cuda_stream(g->cuda));
     if (lt != CUBLAS_STATUS_SUCCESS)
         cuda_note(g->cuda, cudaErrorUnknown, cublasLtGetStatusName(lt));
 }
@@ -199,7 +207,10 @@ void *cuda_trial_alloc(struct cuda_backend *cuda, enum dtype dtype, int64_t coun
     return memory;
 }
 
-void cuda_trial_free(void *memory) { (void)cudaFree(memory); }
+void cuda_trial_free(void *memory)
+{
+    (void)cudaFree(memory);
+}
 
 /* ---- choosing the algorithm ---- */
 
@@ -215,9 +226,13 @@ static void trial_run(void *context, int run)
 {
     const struct trial *t = context;
     int64_t set = run % t->sets;
-    const struct gemm_operands o = {.a = t->a + set * t->a_bytes, .b = t->b + set * t->b_bytes, .d = t->d + set * t->d_bytes,
-                                    .bias = t->bias, .aux = t->aux ? t->aux + set * t->d_bytes : NULL,
-                                    .workspace = t->gemm->cuda->workspace, .accumulate = t->gemm->shape.accumulates};
+    const struct gemm_operands o = {.a = t->a + set * t->a_bytes,
+                                    .b = t->b + set * t->b_bytes,
+                                    .d = t->d + set * t->d_bytes,
+                                    .bias = t->bias,
+                                    .aux = t->aux ? t->aux + set * t->d_bytes : NULL,
+                                    .workspace = t->gemm->cuda->workspace,
+                                    .accumulate = t->gemm->shape.accumulates};
     gemm_run(t->gemm, &o);
 }
 
@@ -244,8 +259,10 @@ static void trial_close(struct trial *t)
 static bool trial_open(struct trial *t, struct gemm *g)
 {
     const struct gemm_shape *s = &g->shape;
-    *t = (struct trial){.gemm = g, .a_bytes = padded_bytes(gemm_a_count(s), s->dtype_in),
-                        .b_bytes = padded_bytes(gemm_b_count(s), s->dtype_in), .d_bytes = padded_bytes(gemm_d_count(s), s->dtype_out)};
+    *t = (struct trial){.gemm = g,
+                        .a_bytes = padded_bytes(gemm_a_count(s), s->dtype_in),
+                        .b_bytes = padded_bytes(gemm_b_count(s), s->dtype_in),
+                        .d_bytes = padded_bytes(gemm_d_count(s), s->dtype_out)};
     int64_t sets = 1 + 2 * (int64_t)g->cuda->l2_bytes / (t->a_bytes + t->b_bytes + t->d_bytes);
     t->sets = sets > SETS_MAX ? SETS_MAX : (int)sets;
     t->a = trial_matrix(t, s->dtype_in, t->a_bytes);
@@ -266,7 +283,8 @@ static void take(struct gemm *g, const cublasLtMatmulHeuristicResult_t *result)
 }
 
 /* The fastest of the results, on this device, now. Where there is no room to try, the first. */
-static vt_status time_algorithms(struct gemm *g, const cublasLtMatmulHeuristicResult_t *results, int count, double *best_us)
+static vt_status time_algorithms(struct gemm *g, const cublasLtMatmulHeuristicResult_t *results, int count,
+                                 double *best_us)
 {
     struct trial trial;
     int best = -1;
@@ -325,7 +343,8 @@ static bool take_stored(struct gemm *g, const char *key)
     const char *value = cuda_tuning_find(g->cuda, key);
     if (!value || !read_value(value, &algo))
         return false;
-    if (cublasLtMatmulAlgoCheck(g->cuda->lt, g->desc, g->a, g->b, g->d, g->d, &algo, &result) != CUBLAS_STATUS_SUCCESS ||
+    if (cublasLtMatmulAlgoCheck(g->cuda->lt, g->desc, g->a, g->b, g->d, g->d, &algo, &result) !=
+            CUBLAS_STATUS_SUCCESS ||
         result.workspaceSize > g->cuda->gemm_workspace_limit)
         return false;
     g->algo = algo;
@@ -387,5 +406,11 @@ void gemm_close(struct gemm **gemm)
     *gemm = NULL;
 }
 
-size_t gemm_workspace(const struct gemm *gemm) { return gemm->workspace_bytes; }
-const struct gemm_shape *gemm_shape_of(const struct gemm *gemm) { return &gemm->shape; }
+size_t gemm_workspace(const struct gemm *gemm)
+{
+    return gemm->workspace_bytes;
+}
+const struct gemm_shape *gemm_shape_of(const struct gemm *gemm)
+{
+    return &gemm->shape;
+}

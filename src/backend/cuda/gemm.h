@@ -17,14 +17,15 @@ const struct gemm_shape *gemm_shape_of(const struct gemm *gemm);
 struct gemm_operands { /* device; A, B, D aligned as gemm_alignment says, bias and aux to 16 bytes */
     const void *a, *b;
     void *d;
-    void *bias;      /* read, or with BGRADB written: [n] */
+    void *bias; /* read, or with BGRADB written: [n] */
     void *aux;
     void *workspace; /* gemm_workspace bytes */
     bool accumulate; /* beta = 1 */
 };
 void gemm_run(struct gemm *gemm, const struct gemm_operands *operands);
 
-/* For timing: device memory filled with random values of `dtype`; NULL when there is no room. Freed with cuda_trial_free. */
+/* For timing: device memory filled with random values of `dtype`; NULL when there is no room. Freed with
+ * cuda_trial_free. */
 void *cuda_trial_alloc(struct cuda_backend *cuda, enum dtype dtype, int64_t count);
 void cuda_trial_free(void *memory);
 

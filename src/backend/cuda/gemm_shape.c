@@ -8,7 +8,8 @@ enum { ALIGN_MAX = 16, AUX_LD_UNIT = 8 }; /* cuBLASLt: the aux matrix's columns 
 
 bool gemm_has_bias(enum gemm_epilogue epilogue)
 {
-    return epilogue == GEMM_BIAS || epilogue == GEMM_GELU_BIAS || epilogue == GEMM_GELU_AUX_BIAS || epilogue == GEMM_BGRADB;
+    return epilogue == GEMM_BIAS || epilogue == GEMM_GELU_BIAS || epilogue == GEMM_GELU_AUX_BIAS ||
+           epilogue == GEMM_BGRADB;
 }
 
 bool gemm_has_aux(enum gemm_epilogue epilogue)
@@ -16,7 +17,10 @@ bool gemm_has_aux(enum gemm_epilogue epilogue)
     return epilogue == GEMM_GELU_AUX || epilogue == GEMM_GELU_AUX_BIAS || epilogue == GEMM_DGELU;
 }
 
-static int64_t matrix_count(int64_t rows, int64_t columns, int64_t ld) { return (columns - 1) * ld + rows; }
+static int64_t matrix_count(int64_t rows, int64_t columns, int64_t ld)
+{
+    return (columns - 1) * ld + rows;
+}
 
 int64_t gemm_a_count(const struct gemm_shape *s)
 {
@@ -28,7 +32,10 @@ int64_t gemm_b_count(const struct gemm_shape *s)
     return s->b_transposed ? matrix_count(s->n, s->k, s->ldb) : matrix_count(s->k, s->n, s->ldb);
 }
 
-int64_t gemm_d_count(const struct gemm_shape *s) { return matrix_count(s->m, s->n, s->ldd); }
+int64_t gemm_d_count(const struct gemm_shape *s)
+{
+    return matrix_count(s->m, s->n, s->ldd);
+}
 
 int gemm_alignment(int64_t ld, enum dtype dtype)
 {
@@ -43,10 +50,10 @@ void gemm_key(const struct gemm_shape *s, char key[GEMM_KEY_BYTES])
 {
     static const char *const epilogues[GEMM_EPILOGUE_COUNT] = {"plain",    "bias",          "gelu",  "gelu_bias",
                                                                "gelu_aux", "gelu_aux_bias", "dgelu", "bgradb"};
-    int used = snprintf(key, GEMM_KEY_BYTES, "gemm/%c%c/%lldx%lldx%lld/ld=%lld,%lld,%lld/%s>%s/%s", s->a_transposed ? 'T' : 'N',
-                        s->b_transposed ? 'T' : 'N', (long long)s->m, (long long)s->n, (long long)s->k, (long long)s->lda,
-                        (long long)s->ldb, (long long)s->ldd, dtype_name(s->dtype_in), dtype_name(s->dtype_out),
-                        epilogues[s->epilogue]);
+    int used = snprintf(key, GEMM_KEY_BYTES, "gemm/%c%c/%lldx%lldx%lld/ld=%lld,%lld,%lld/%s>%s/%s",
+                        s->a_transposed ? 'T' : 'N', s->b_transposed ? 'T' : 'N', (long long)s->m, (long long)s->n,
+                        (long long)s->k, (long long)s->lda, (long long)s->ldb, (long long)s->ldd,
+                        dtype_name(s->dtype_in), dtype_name(s->dtype_out), epilogues[s->epilogue]);
     if (gemm_has_bias(s->epilogue))
         used += snprintf(key + used, (size_t)(GEMM_KEY_BYTES - used), ":%s", dtype_name(s->dtype_bias));
     if (s->accumulates)
@@ -59,21 +66,33 @@ const char *linear_route_name(enum linear_route route)
     return route == ROUTE_FUSED ? "fused" : route == ROUTE_SPLIT ? "split" : "scratch";
 }
 
-bool linear_is_mixed(const struct linear_desc *desc) { return desc->dtype_out != desc->dtype; }
+bool linear_is_mixed(const struct linear_desc *desc)
+{
+    return desc->dtype_out != desc->dtype;
+}
 
 /* ---- forward ---- */
 
 static struct gemm_shape forward_shape(const struct linear_desc *d, enum dtype dtype_out, enum gemm_epilogue epilogue,
                                        enum dtype dtype_bias)
 {
-    return (struct gemm_shape){.m = d->out, .n = d->rows, .k = d->in, .a_transposed = true, .lda = d->in, .ldb = d->x_stride,
-                               .ldd = d->out, .ld_aux = gemm_has_aux(epilogue) ? d->out : 0, .dtype_in = d->dtype,
-                               .dtype_out = dtype_out, .dtype_bias = dtype_bias, .epilogue = epilogue};
+    return (struct gemm_shape){.m = d->out,
+                               .n = d->rows,
+                               .k = d->in,
+                               .a_transposed = true,
+                               .lda = d->in,
+                               .ldb = d->x_stride,
+                               .ldd = d->out,
+                               .ld_aux = gemm_has_aux(epilogue) ? d->out : 0,
+                               .dtype_in = d->dtype,
+                               .dtype_out = dtype_out,
+                               .dtype_bias = dtype_bias,
+                               .epilogue = epilogue};
 }
 
 /* With a bias: in fp32, as it is kept, and where the library refuses that, rounded to D's type before each product. */
-static int add_with_bias(const struct linear_desc *d, enum linear_route route, enum dtype dtype_out, enum gemm_epilogue epilogue,
-                         struct linear_candidate *out)
+static int add_with_bias(const struct linear_desc *d, enum linear_route route, enum dtype dtype_out,
+                         enum gemm_epilogue epilogue, struct linear_candidate *out)
 {
     int count = 0;
     out[count++] = (struct linear_candidate){route, forward_shape(d, dtype_out, epilogue, DTYPE_F32)};
@@ -85,7 +104,8 @@ static int add_with_bias(const struct linear_desc *d, enum linear_route route, e
 /* The library's GELU is the tanh form in fast arithmetic: good for bf16 results, not for fp32 ones. */
 static bool gelu_fuses(const struct linear_desc *d, bool pre)
 {
-    return d->act == ACT_GELU_TANH && d->dtype == DTYPE_BF16 && d->dtype_out == DTYPE_BF16 && (!pre || d->out % AUX_LD_UNIT == 0);
+    return d->act == ACT_GELU_TANH && d->dtype == DTYPE_BF16 && d->dtype_out == DTYPE_BF16 &&
+           (!pre || d->out % AUX_LD_UNIT == 0);
 }
 
 int linear_forward_candidates(const struct linear_desc *d, bool pre, struct linear_candidate out[LINEAR_CANDIDATES])
@@ -95,7 +115,9 @@ int linear_forward_candidates(const struct linear_desc *d, bool pre, struct line
     if (d->act == ACT_NONE)
         count += add_with_bias(d, ROUTE_FUSED, d->dtype_out, bias, out);
     else {
-        enum gemm_epilogue gelu = pre ? (d->bias ? GEMM_GELU_AUX_BIAS : GEMM_GELU_AUX) : d->bias ? GEMM_GELU_BIAS : GEMM_GELU;
+        enum gemm_epilogue gelu = pre       ? (d->bias ? GEMM_GELU_AUX_BIAS : GEMM_GELU_AUX)
+                                  : d->bias ? GEMM_GELU_BIAS
+                                            : GEMM_GELU;
         if (gelu_fuses(d, pre))
             count += add_with_bias(d, ROUTE_FUSED, d->dtype_out, gelu, out);
         count += add_with_bias(d, ROUTE_SPLIT, pre ? d->dtype : d->dtype_out, bias, out + count);
@@ -110,8 +132,15 @@ int linear_forward_candidates(const struct linear_desc *d, bool pre, struct line
 
 int linear_input_candidates(const struct linear_desc *d, struct linear_candidate out[LINEAR_CANDIDATES])
 {
-    struct gemm_shape shape = {.m = d->in, .n = d->rows, .k = d->out, .lda = d->in, .ldb = d->out, .ldd = d->x_stride,
-                               .dtype_in = d->dtype, .dtype_out = d->dtype, .dtype_bias = DTYPE_F32};
+    struct gemm_shape shape = {.m = d->in,
+                               .n = d->rows,
+                               .k = d->out,
+                               .lda = d->in,
+                               .ldb = d->out,
+                               .ldd = d->x_stride,
+                               .dtype_in = d->dtype,
+                               .dtype_out = d->dtype,
+                               .dtype_bias = DTYPE_F32};
     int count = 0;
     if (d->input_act == ACT_GELU_TANH && d->dtype == DTYPE_BF16 && d->in % AUX_LD_UNIT == 0) {
         out[count] = (struct linear_candidate){ROUTE_FUSED, shape};
@@ -125,9 +154,17 @@ int linear_input_candidates(const struct linear_desc *d, struct linear_candidate
 int linear_weight_candidates(const struct linear_desc *d, bool db, struct linear_candidate out[LINEAR_CANDIDATES])
 {
     bool widened = linear_is_mixed(d);
-    struct gemm_shape shape = {.m = d->in, .n = d->out, .k = d->rows, .b_transposed = true, .lda = widened ? d->in : d->x_stride,
-                               .ldb = d->out, .ldd = d->in, .dtype_in = d->dtype_out, .dtype_out = DTYPE_F32,
-                               .dtype_bias = DTYPE_F32, .accumulates = true};
+    struct gemm_shape shape = {.m = d->in,
+                               .n = d->out,
+                               .k = d->rows,
+                               .b_transposed = true,
+                               .lda = widened ? d->in : d->x_stride,
+                               .ldb = d->out,
+                               .ldd = d->in,
+                               .dtype_in = d->dtype_out,
+                               .dtype_out = DTYPE_F32,
+                               .dtype_bias = DTYPE_F32,
+                               .accumulates = true};
     int count = 0;
     if (db && shape.dtype_in == DTYPE_BF16) {
         out[count] = (struct linear_candidate){ROUTE_FUSED, shape};

@@ -1,11 +1,12 @@
-/* Matrix products as cuBLASLt takes them, and which of them a linear layer is made of. Pure: no device, no vendor header.
+/* Matrix products as cuBLASLt takes them, and which of them a linear layer is made of. Pure: no device, no vendor
+ * header.
  *
- * A product is D(m,n) = epilogue(op(A)(m,k) op(B)(k,n) + beta D), all matrices column-major with leading dimensions. A row-major
- * [r,c] matrix is the column-major (c,r) one, so with x[rows,in], w[out,in], y[rows,out]:
- *   forward  y = x w^T     D = y  (out,rows)   A = w  (in,out) transposed   B = x  (in,rows)              k = in
- *   input    dx = dy w     D = dx (in,rows)    A = w  (in,out)              B = dy (out,rows)             k = out
- *   weight   dw = dy^T x   D = dw (in,out)     A = x  (in,rows)             B = dy (out,rows) transposed  k = rows
- * Biases run along D's rows, as the epilogues want; the bias gradient of `weight` along its columns (BGRADB). */
+ * A product is D(m,n) = epilogue(op(A)(m,k) op(B)(k,n) + beta D), all matrices column-major with leading dimensions. A
+ * row-major [r,c] matrix is the column-major (c,r) one, so with x[rows,in], w[out,in], y[rows,out]: forward  y = x w^T
+ * D = y  (out,rows)   A = w  (in,out) transposed   B = x  (in,rows)              k = in input    dx = dy w     D = dx
+ * (in,rows)    A = w  (in,out)              B = dy (out,rows)             k = out weight   dw = dy^T x   D = dw
+ * (in,out)     A = x  (in,rows)             B = dy (out,rows) transposed  k = rows Biases run along D's rows, as the
+ * epilogues want; the bias gradient of `weight` along its columns (BGRADB). */
 #ifndef VT_BACKEND_CUDA_GEMM_SHAPE_H
 #define VT_BACKEND_CUDA_GEMM_SHAPE_H
 
@@ -13,13 +14,13 @@
 
 enum gemm_epilogue {
     GEMM_PLAIN,
-    GEMM_BIAS,          /* D = AB + bias */
-    GEMM_GELU,          /* D = gelu_tanh(AB [+ bias]) */
+    GEMM_BIAS, /* D = AB + bias */
+    GEMM_GELU, /* D = gelu_tanh(AB [+ bias]) */
     GEMM_GELU_BIAS,
-    GEMM_GELU_AUX,      /* the same, and aux = AB [+ bias] */
+    GEMM_GELU_AUX, /* the same, and aux = AB [+ bias] */
     GEMM_GELU_AUX_BIAS,
-    GEMM_DGELU,         /* D = AB * gelu_tanh'(aux) */
-    GEMM_BGRADB,        /* bias = row sums of op(B): over k */
+    GEMM_DGELU,  /* D = AB * gelu_tanh'(aux) */
+    GEMM_BGRADB, /* bias = row sums of op(B): over k */
     GEMM_EPILOGUE_COUNT
 };
 
@@ -31,7 +32,7 @@ struct gemm_shape {
     enum dtype dtype_out;          /* of D */
     enum dtype dtype_bias;         /* of the bias or its gradient */
     enum gemm_epilogue epilogue;
-    bool accumulates;              /* may run with beta = 1 */
+    bool accumulates; /* may run with beta = 1 */
 };
 
 bool gemm_has_bias(enum gemm_epilogue epilogue);
@@ -51,7 +52,8 @@ void gemm_key(const struct gemm_shape *s, char key[GEMM_KEY_BYTES]);
 enum linear_route {
     ROUTE_FUSED,  /* the product alone */
     ROUTE_SPLIT,  /* the product with the bias, then an own kernel for the rest */
-    ROUTE_SCRATCH /* an fp32 product into the workspace, then own kernels for all the rest: any shape the others refuse */
+    ROUTE_SCRATCH /* an fp32 product into the workspace, then own kernels for all the rest: any shape the others refuse
+                   */
 };
 const char *linear_route_name(enum linear_route route);
 
@@ -67,8 +69,8 @@ int linear_forward_candidates(const struct linear_desc *desc, bool pre, struct l
 int linear_input_candidates(const struct linear_desc *desc, struct linear_candidate out[LINEAR_CANDIDATES]);
 int linear_weight_candidates(const struct linear_desc *desc, bool db, struct linear_candidate out[LINEAR_CANDIDATES]);
 
-/* Logits have fp32 dy beside bf16 x and w, which no product takes: `input` rounds dy to bf16 first (one more rounding below
- * dx's own), `weight` widens x, so that fp32 gradients of fp32 logits stay fp32. */
+/* Logits have fp32 dy beside bf16 x and w, which no product takes: `input` rounds dy to bf16 first (one more rounding
+ * below dx's own), `weight` widens x, so that fp32 gradients of fp32 logits stay fp32. */
 bool linear_is_mixed(const struct linear_desc *desc);
 
 #endif

@@ -1,4 +1,5 @@
-/* The host's functions under their own names, so that shared code links here unchanged. Texts are formatted on this side. */
+/* The host's functions under their own names, so that shared code links here unchanged. Texts are formatted on this
+ * side. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,10 @@
 
 static const struct host_api *host;
 
-void host_shim_set(const struct host_api *api) { host = api; }
+void host_shim_set(const struct host_api *api)
+{
+    host = api;
+}
 
 #define FORMATTED(text)                                                                                                \
     char text[VT_MESSAGE_BYTES];                                                                                       \
@@ -30,7 +34,10 @@ vt_status status_prefix(vt_status code, const char *format, ...)
     return host->status_prefix(code, "%s", text);
 }
 
-const char *status_message(void) { return host->status_message(); }
+const char *status_message(void)
+{
+    return host->status_message();
+}
 
 void log_info(const char *format, ...)
 {
@@ -50,7 +57,10 @@ void log_error(const char *format, ...)
     host->log_error("%s", text);
 }
 
-int log_rank(void) { return host->log_rank(); }
+int log_rank(void)
+{
+    return host->log_rank();
+}
 
 _Noreturn void check_failed(const char *file, int line, const char *condition, const char *format, ...)
 {
@@ -59,7 +69,19 @@ _Noreturn void check_failed(const char *file, int line, const char *condition, c
     abort();
 }
 
-void stage_register(const char *thread_name) { host->stage_register(thread_name); }
-void stage_unregister(void) { host->stage_unregister(); }
-enum stage stage_enter(enum stage stage) { return host->stage_enter(stage); }
-void stage_set_step(int64_t step) { host->stage_set_step(step); }
+void stage_register(const char *thread_name)
+{
+    host->stage_register(thread_name);
+}
+void stage_unregister(void)
+{
+    host->stage_unregister();
+}
+enum stage stage_enter(enum stage stage)
+{
+    return host->stage_enter(stage);
+}
+void stage_set_step(int64_t step)
+{
+    host->stage_set_step(step);
+}

@@ -1,6 +1,6 @@
-/* Linear layers: products of gemm.c, and own kernels for what their epilogues do not do. gemm_shape.c says which ways there
- * are; here the faster one is chosen, per shape, once. Bound by the matrix units; an own kernel beside the product adds one
- * pass over the activations, bound by memory. */
+/* Linear layers: products of gemm.c, and own kernels for what their epilogues do not do. gemm_shape.c says which ways
+ * there are; here the faster one is chosen, per shape, once. Bound by the matrix units; an own kernel beside the
+ * product adds one pass over the activations, bound by memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,16 +19,23 @@ struct linear_plan {
     struct linear_desc desc;
     struct product forward[2]; /* [pre wanted]; without an activation only [0] */
     struct product input;
-    struct product weight[2];  /* [db wanted] */
-    size_t scratch_offset;     /* of the workspace: the library's part; then ours */
+    struct product weight[2]; /* [db wanted] */
+    size_t scratch_offset;    /* of the workspace: the library's part; then ours */
 };
 
-static char *scratch_of(const struct linear_plan *p) { return (char *)cuda_workspace(&p->plan) + p->scratch_offset; }
-static size_t aligned(size_t bytes) { return (bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN; }
+static char *scratch_of(const struct linear_plan *p)
+{
+    return (char *)cuda_workspace(&p->plan) + p->scratch_offset;
+}
+static size_t aligned(size_t bytes)
+{
+    return (bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
+}
 
 /* ---- enqueue ---- */
 
-static void cast(const struct linear_plan *p, const void *from, enum dtype from_type, void *to, enum dtype to_type, int64_t count)
+static void cast(const struct linear_plan *p, const void *from, enum dtype from_type, void *to, enum dtype to_type,
+                 int64_t count)
 {
     struct backend *be = p->plan.backend;
     be->nn.cast(be, from, from_type, to, to_type, count);
@@ -93,7 +100,8 @@ static void linear_backward_input(struct op_plan *plan, const void *dy, const vo
         cast(p, dy, d->dtype_out, scratch_of(p), d->dtype, d->rows * d->out);
         dy = scratch_of(p);
     }
-    const struct gemm_operands o = {.a = w, .b = dy, .d = dx, .aux = (void *)(uintptr_t)input_pre, .workspace = cuda_workspace(plan)};
+    const struct gemm_operands o = {
+        .a = w, .b = dy, .d = dx, .aux = (void *)(uintptr_t)input_pre, .workspace = cuda_workspace(plan)};
     gemm_run(p->input.gemm, &o);
     if (p->input.route == ROUTE_SPLIT)
         cuda_activation_backward(plan->backend, d->input_act, input_pre, dx, d->dtype, d->rows, d->in, d->x_stride);
@@ -113,14 +121,18 @@ static const void *widen(const struct linear_plan *p, const void *x)
     return wide;
 }
 
-static void linear_backward_weight(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db, bool accumulate)
+static void linear_backward_weight(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db,
+                                   bool accumulate)
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;
     struct backend *be = plan->backend;
     const struct product *product = &p->weight[db != NULL];
     bool fused = db && product->route == ROUTE_FUSED;
-    struct gemm_operands o = {.a = linear_is_mixed(d) ? widen(p, x) : x, .b = dy, .d = dw, .workspace = cuda_workspace(plan),
+    struct gemm_operands o = {.a = linear_is_mixed(d) ? widen(p, x) : x,
+                              .b = dy,
+                              .d = dw,
+                              .workspace = cuda_workspace(plan),
                               .accumulate = accumulate};
     if (fused) /* BGRADB overwrites */
         o.bias = accumulate ? (void *)scratch_of(p) : db;
@@ -133,7 +145,10 @@ static void linear_backward_weight(struct op_plan *plan, const void *x, const vo
 
 /* ---- workspace ---- */
 
-static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
 
 static size_t scratch_bytes(const struct linear_plan *p)
 {
@@ -145,7 +160,8 @@ static size_t scratch_bytes(const struct linear_plan *p)
         if (p->forward[i].gemm && p->forward[i].route == ROUTE_SCRATCH)
             bytes = most(bytes, outputs * sizeof(float));
     if (linear_is_mixed(d))
-        bytes = most(bytes, most(outputs * dtype_bytes(d->dtype), aligned(inputs * sizeof(float)) + inputs * dtype_bytes(d->dtype)));
+        bytes = most(bytes, most(outputs * dtype_bytes(d->dtype),
+                                 aligned(inputs * sizeof(float)) + inputs * dtype_bytes(d->dtype)));
     return bytes;
 }
 
@@ -174,7 +190,8 @@ static int candidates_of(const struct linear_desc *d, enum part part, struct lin
 {
     if (part == INPUT)
         return linear_input_candidates(d, out);
-    return part >= WEIGHT ? linear_weight_candidates(d, part == WEIGHT_DB, out) : linear_forward_candidates(d, part == FORWARD_PRE, out);
+    return part >= WEIGHT ? linear_weight_candidates(d, part == WEIGHT_DB, out)
+                          : linear_forward_candidates(d, part == FORWARD_PRE, out);
 }
 
 /* Tensors of the whole layer for timing a part with its own kernels. */
@@ -243,12 +260,13 @@ static void label_of(const struct linear_candidate *c, char label[32])
 
 static void part_key(const struct linear_desc *d, enum part part, char key[GEMM_KEY_BYTES])
 {
-    snprintf(key, GEMM_KEY_BYTES, "linear/%s/%lldx%lldx%lld/ld=%lld/%s>%s/bias=%d/act=%d,%d", PART_NAMES[part], (long long)d->rows,
-             (long long)d->in, (long long)d->out, (long long)d->x_stride, dtype_name(d->dtype), dtype_name(d->dtype_out), d->bias,
-             (int)d->act, (int)d->input_act);
+    snprintf(key, GEMM_KEY_BYTES, "linear/%s/%lldx%lldx%lld/ld=%lld/%s>%s/bias=%d/act=%d,%d", PART_NAMES[part],
+             (long long)d->rows, (long long)d->in, (long long)d->out, (long long)d->x_stride, dtype_name(d->dtype),
+             dtype_name(d->dtype_out), d->bias, (int)d->act, (int)d->input_act);
 }
 
-static bool take_stored(struct linear_plan *p, enum part part, const char *key, const struct linear_candidate *c, int count)
+static bool take_stored(struct linear_plan *p, enum part part, const char *key, const struct linear_candidate *c,
+                        int count)
 {
     struct cuda_backend *cuda = cuda_of(&p->plan);
     char label[32], stored[32] = "";

@@ -1,5 +1,5 @@
-/* Memory, streams and events. The streams do not synchronise with the default stream, which nothing here uses. alloc and
- * release belong to one thread; copies and events may come from any. */
+/* Memory, streams and events. The streams do not synchronise with the default stream, which nothing here uses. alloc
+ * and release belong to one thread; copies and events may come from any. */
 #include "backend/cuda/cuda.h"
 
 #include <cuda_runtime.h>
@@ -29,8 +29,8 @@ static vt_status out_of_memory(const struct cuda_backend *cuda, const char *what
     size_t available = 0, total = 0;
     (void)cudaGetLastError();
     (void)cudaMemGetInfo(&available, &total);
-    return VT_FAIL(VT_E_MEMORY, "cuda: no memory for %s: %zu bytes on top of %zu; %zu of the GPU's %zu are free", what, bytes,
-                   cuda->base.allocated_bytes, available, total);
+    return VT_FAIL(VT_E_MEMORY, "cuda: no memory for %s: %zu bytes on top of %zu; %zu of the GPU's %zu are free", what,
+                   bytes, cuda->base.allocated_bytes, available, total);
 }
 
 static vt_status alloc_device(struct cuda_backend *cuda, size_t bytes, const char *what, void **pointer)
@@ -58,7 +58,8 @@ static vt_status alloc_host(size_t bytes, const char *what, void **pointer)
     cudaError_t error = cudaHostAlloc(pointer, bytes, cudaHostAllocPortable);
     if (error == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError();
-        return VT_FAIL(VT_E_MEMORY, "cuda: no pinned host memory for %s: %zu bytes (ulimit -l, or the machine is full)", what, bytes);
+        return VT_FAIL(VT_E_MEMORY, "cuda: no pinned host memory for %s: %zu bytes (ulimit -l, or the machine is full)",
+                       what, bytes);
     }
     if (error != cudaSuccess)
         return cuda_fail((int)error, what);
@@ -136,10 +137,13 @@ static void zero(struct backend *be, enum stream stream, void *device, size_t by
         cuda_note(cuda, (int)cudaMemsetAsync(device, 0, bytes, cuda->streams[stream]), "zero");
 }
 
-void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes, int64_t rows)
+void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes,
+                      int64_t rows)
 {
-    cuda_note(cuda, (int)cudaMemcpy2DAsync(to, row_bytes, from, stride_bytes, row_bytes, (size_t)rows, cudaMemcpyDeviceToDevice,
-                                           cuda_stream(cuda)), "cudaMemcpy2DAsync");
+    cuda_note(cuda,
+              (int)cudaMemcpy2DAsync(to, row_bytes, from, stride_bytes, row_bytes, (size_t)rows,
+                                     cudaMemcpyDeviceToDevice, cuda_stream(cuda)),
+              "cudaMemcpy2DAsync");
 }
 
 /* Waiting sleeps instead of spinning: the loader's threads need the core. */

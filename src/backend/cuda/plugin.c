@@ -23,8 +23,8 @@ static vt_status tuning_export_text(struct backend *be, char **text)
 static void describe_versions(char *text, size_t bytes)
 {
     size_t lt = cublasLtGetVersion();
-    snprintf(text, bytes, "CUDA %d.%d, cuBLASLt %zu.%zu.%zu", CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10, lt / 10000,
-             lt / 100 % 100, lt % 100);
+    snprintf(text, bytes, "CUDA %d.%d, cuBLASLt %zu.%zu.%zu", CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10,
+             lt / 10000, lt / 100 % 100, lt % 100);
 }
 
 vt_status vitrail_plugin(uint32_t abi, const struct host_api *host, struct plugin *plugin)

@@ -1,9 +1,16 @@
-/* In the place of cudnn_api.c and attention_cudnn*.c where cudnn.h was not found: attention then has our own kernels. */
+/* In the place of cudnn_api.c and attention_cudnn*.c where cudnn.h was not found: attention then has our own kernels.
+ */
 #include "backend/cuda/attention_cudnn.h"
 #include "base/check.h"
 
-vt_status cudnn_load(void) { return VT_FAIL(VT_E_UNSUPPORTED, "this build has no cuDNN (cudnn.h was not found)"); }
-size_t cudnn_version(void) { return 0; }
+vt_status cudnn_load(void)
+{
+    return VT_FAIL(VT_E_UNSUPPORTED, "this build has no cuDNN (cudnn.h was not found)");
+}
+size_t cudnn_version(void)
+{
+    return 0;
+}
 
 vt_status cudnn_open_handle(void *stream, void **handle)
 {
@@ -11,16 +18,22 @@ vt_status cudnn_open_handle(void *stream, void **handle)
     return cudnn_load();
 }
 
-void cudnn_close_handle(void **handle) { (void)handle; }
+void cudnn_close_handle(void **handle)
+{
+    (void)handle;
+}
 
-vt_status attention_cudnn_open(const struct cudnn_target *target, const struct attention_desc *desc, enum attention_form form,
-                               int choice, struct attention_cudnn **out)
+vt_status attention_cudnn_open(const struct cudnn_target *target, const struct attention_desc *desc,
+                               enum attention_form form, int choice, struct attention_cudnn **out)
 {
     (void)target, (void)desc, (void)form, (void)choice, (void)out;
     return cudnn_load();
 }
 
-void attention_cudnn_close(struct attention_cudnn **cudnn) { (void)cudnn; }
+void attention_cudnn_close(struct attention_cudnn **cudnn)
+{
+    (void)cudnn;
+}
 
 size_t attention_cudnn_workspace(const struct attention_cudnn *cudnn)
 {

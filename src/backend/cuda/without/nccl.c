@@ -4,5 +4,6 @@
 vt_status comm_nccl_open(struct comm *world, struct backend *be, struct comm **out)
 {
     (void)world, (void)be, (void)out;
-    return VT_FAIL(VT_E_UNSUPPORTED, "this build has no NCCL (nccl.h was not found); comm.backend=mpi sums through the host");
+    return VT_FAIL(VT_E_UNSUPPORTED,
+                   "this build has no NCCL (nccl.h was not found); comm.backend=mpi sums through the host");
 }
