@@ -1,6 +1,7 @@
-/* A plugin whose GPU is `ref` in strict mode: device memory that the host cannot touch, bf16, and a tuning table. So the way of a
- * GPU run through the trainer is walked without one. VT_FAKE_NO_GPU=RANK: that rank has none. VT_FAKE_GPUS=N of them.
- * VT_FAKE_ABI=other: of another version. Built from the same pure code and host shim as the real one. */
+/* A plugin whose GPU is `ref` in strict mode: device memory that the host cannot touch, bf16, and a tuning table. So
+ * the way of a GPU run through the trainer is walked without one. VT_FAKE_NO_GPU=RANK: that rank has none.
+ * VT_FAKE_GPUS=N of them. VT_FAKE_ABI=other: of another version. Built from the same pure code and host shim as the
+ * real one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,8 @@ static vt_status device_id(int index, uint64_t *id)
 static vt_status linear_plan(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)
 {
     char line[128];
-    snprintf(line, sizeof line, "fake 1 linear/%lldx%lldx%lld 1\n", (long long)desc->rows, (long long)desc->in, (long long)desc->out);
+    snprintf(line, sizeof line, "fake 1 linear/%lldx%lldx%lld 1\n", (long long)desc->rows, (long long)desc->in,
+             (long long)desc->out);
     if (!strstr(table, line)) {
         if (strlen(table) + strlen(line) < sizeof table)
             strcat(table, line);
@@ -83,8 +85,13 @@ vt_status vitrail_plugin(uint32_t abi, const struct host_api *host, struct plugi
     if (abi != VT_PLUGIN_ABI || (other && *other))
         return VT_E_UNSUPPORTED;
     host_shim_set(host);
-    *plugin = (struct plugin){.name = "fake", .versions = "fake 1.0", .device_count = device_count, .device_id = device_id,
+    *plugin = (struct plugin){.name = "fake",
+                              .versions = "fake 1.0",
+                              .device_count = device_count,
+                              .device_id = device_id,
                               .backend_open = backend_open,
-                              .comm_open = comm_open, .tuning_import = tuning_import, .tuning_export = tuning_export};
+                              .comm_open = comm_open,
+                              .tuning_import = tuning_import,
+                              .tuning_export = tuning_export};
     return VT_OK;
 }

@@ -24,7 +24,8 @@ vt_status gemm_open(struct cuda_backend *cuda, const struct gemm_shape *s, struc
 {
     (void)cuda;
     bool refused = (emulated.refuses_epilogues && s->epilogue != GEMM_PLAIN) ||
-                   (emulated.refuses_fp32_bias && gemm_has_bias(s->epilogue) && s->dtype_bias == DTYPE_F32 && s->dtype_out == DTYPE_BF16);
+                   (emulated.refuses_fp32_bias && gemm_has_bias(s->epilogue) && s->dtype_bias == DTYPE_F32 &&
+                    s->dtype_out == DTYPE_BF16);
     if (refused)
         return VT_FAIL(VT_E_UNSUPPORTED, "refused");
     /* What the library's own rules are. */
@@ -45,8 +46,14 @@ void gemm_close(struct gemm **gemm)
     *gemm = NULL;
 }
 
-size_t gemm_workspace(const struct gemm *gemm) { return (void)gemm, LIBRARY_WORKSPACE; }
-const struct gemm_shape *gemm_shape_of(const struct gemm *gemm) { return &gemm->shape; }
+size_t gemm_workspace(const struct gemm *gemm)
+{
+    return (void)gemm, LIBRARY_WORKSPACE;
+}
+const struct gemm_shape *gemm_shape_of(const struct gemm *gemm)
+{
+    return &gemm->shape;
+}
 
 static double load(enum dtype dtype, const void *m, int64_t i)
 {
@@ -61,7 +68,10 @@ static void store(enum dtype dtype, void *m, int64_t i, double value)
         ((float *)m)[i] = (float)value;
 }
 
-static double gelu(double x) { return x / (1 + exp(-2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))); }
+static double gelu(double x)
+{
+    return x / (1 + exp(-2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+}
 
 static double gelu_slope(double x)
 {
@@ -152,9 +162,13 @@ void cuda_need_workspace(struct cuda_backend *cuda, size_t bytes)
         cuda->base.workspace_bytes = bytes;
 }
 
-void cuda_note(struct cuda_backend *cuda, int error, const char *what) { cuda_check_launch(&cuda->base, what, error); }
+void cuda_note(struct cuda_backend *cuda, int error, const char *what)
+{
+    cuda_check_launch(&cuda->base, what, error);
+}
 
-void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes, int64_t rows)
+void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes,
+                      int64_t rows)
 {
     (void)cuda;
     for (int64_t r = 0; r < rows; r++)
@@ -168,9 +182,18 @@ static struct tuning *the_table(void)
     return table;
 }
 
-void emulated_forget(void) { tuning_close(&table); }
-const char *cuda_tuning_find(const struct cuda_backend *cuda, const char *key) { return (void)cuda, tuning_find(the_table(), key); }
-void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *value) { (void)cuda, tuning_put(the_table(), key, value); }
+void emulated_forget(void)
+{
+    tuning_close(&table);
+}
+const char *cuda_tuning_find(const struct cuda_backend *cuda, const char *key)
+{
+    return (void)cuda, tuning_find(the_table(), key);
+}
+void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *value)
+{
+    (void)cuda, tuning_put(the_table(), key, value);
+}
 
 /* One run, and the time the test wants: that of the epilogue seen. */
 double cuda_time(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context, int runs)
@@ -192,4 +215,7 @@ void *cuda_trial_alloc(struct cuda_backend *cuda, enum dtype dtype, int64_t coun
     return memory;
 }
 
-void cuda_trial_free(void *memory) { free(memory); }
+void cuda_trial_free(void *memory)
+{
+    free(memory);
+}

@@ -1,4 +1,5 @@
-/* gemm.h on the CPU: products exactly as cuBLASLt is asked for them, so that linear.c's mapping is proven without a GPU. */
+/* gemm.h on the CPU: products exactly as cuBLASLt is asked for them, so that linear.c's mapping is proven without a
+ * GPU. */
 #ifndef VT_TESTS_GEMM_EMULATED_H
 #define VT_TESTS_GEMM_EMULATED_H
 

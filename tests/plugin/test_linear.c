@@ -1,5 +1,5 @@
-/* linear.c against ref, its products done by an emulation that follows cuBLASLt's rules, its own kernels on the CPU. Each way
- * the library may answer gives each route its turn. */
+/* linear.c against ref, its products done by an emulation that follows cuBLASLt's rules, its own kernels on the CPU.
+ * Each way the library may answer gives each route its turn. */
 #include <stdio.h>
 #include <string.h>
 
@@ -34,8 +34,9 @@ static vt_status open_candidate(bool tune, struct backend **out)
 static struct compare_result compare(int i, struct backend *ref, struct backend *candidate, bool quiet)
 {
     static const char *const all[] = {"linear: ", NULL};
-    static const char *const some[] = {"linear: gelu", "linear: tanh", "linear: odd", "linear: logits", "linear: strided",
-                                       "linear: db", "linear: fc1 tanh", "linear: fc2 tanh", NULL};
+    static const char *const some[] = {"linear: gelu",     "linear: tanh",     "linear: odd",
+                                       "linear: logits",   "linear: strided",  "linear: db",
+                                       "linear: fc1 tanh", "linear: fc2 tanh", NULL};
     struct compare_result sum = {0};
     for (const char *const *filter = i == 0 ? all : some; *filter; filter++) {
         struct compare_result result = ops_compare(ref, candidate, *filter, quiet);
@@ -55,8 +56,8 @@ static int run_answer(int i, struct backend *ref)
         return 1;
     }
     struct compare_result result = compare(i, ref, candidate, true);
-    printf("%-24s %d passed, %d failed; %d products, %d timed\n", ANSWERS[i].name, result.passed, result.failed, emulated.opened,
-           emulated.timed);
+    printf("%-24s %d passed, %d failed; %d products, %d timed\n", ANSWERS[i].name, result.passed, result.failed,
+           emulated.opened, emulated.timed);
     if (result.failed) /* again, with the reasons */
         (void)compare(i, ref, candidate, false);
     candidate->close(candidate);
@@ -69,7 +70,12 @@ static int run_answer(int i, struct backend *ref)
 /* A second plan of the same layer takes the stored choice: nothing is timed again, the other choice is not opened. */
 static int run_stored(struct backend *ref)
 {
-    struct linear_desc desc = {.rows = 32, .in = 16, .out = 24, .dtype = DTYPE_BF16, .dtype_out = DTYPE_BF16, .bias = true,
+    struct linear_desc desc = {.rows = 32,
+                               .in = 16,
+                               .out = 24,
+                               .dtype = DTYPE_BF16,
+                               .dtype_out = DTYPE_BF16,
+                               .bias = true,
                                .act = ACT_GELU_TANH};
     struct backend *candidate;
     struct op_plan *first = NULL, *second = NULL;

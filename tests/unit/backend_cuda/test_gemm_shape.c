@@ -1,11 +1,12 @@
-/* What linear layers ask of cuBLASLt, on the shapes of ViT-B/16. That the products mean the layer is tests/plugin's part. */
+/* What linear layers ask of cuBLASLt, on the shapes of ViT-B/16. That the products mean the layer is tests/plugin's
+ * part. */
 #include "backend/cuda/gemm_shape.h"
 #include "test.h"
 
 static struct linear_desc layer(int64_t rows, int64_t in, int64_t out)
 {
-    return (struct linear_desc){.rows = rows, .in = in, .out = out, .dtype = DTYPE_BF16, .dtype_out = DTYPE_BF16, .bias = true,
-                                .x_stride = in};
+    return (struct linear_desc){
+        .rows = rows, .in = in, .out = out, .dtype = DTYPE_BF16, .dtype_out = DTYPE_BF16, .bias = true, .x_stride = in};
 }
 
 static void keys_name_everything(void)
@@ -25,8 +26,8 @@ static void keys_name_everything(void)
     CU_ASSERT_STRING_EQUAL(key, "gemm/NN/768x50432x3072/ld=768,3072,768/bf16>bf16/plain");
 }
 
-static void check_routes(const struct linear_candidate *c, int count, const enum linear_route *routes, const enum gemm_epilogue *epilogues,
-                         int expected)
+static void check_routes(const struct linear_candidate *c, int count, const enum linear_route *routes,
+                         const enum gemm_epilogue *epilogues, int expected)
 {
     CU_ASSERT_EQUAL_FATAL(count, expected);
     for (int i = 0; i < count; i++) {

@@ -36,7 +36,8 @@ static void export_and_import(void)
     tuning_put(h100, "zebra", "1");
     tuning_put(h100, "ant", "2");
     ASSERT_OK(tuning_export(h100, &text));
-    CU_ASSERT_STRING_EQUAL(text, "vitrail-tuning 1\nNVIDIA_H100/sm_90/132 130100 ant 2\nNVIDIA_H100/sm_90/132 130100 zebra 1\n");
+    CU_ASSERT_STRING_EQUAL(
+        text, "vitrail-tuning 1\nNVIDIA_H100/sm_90/132 130100 ant 2\nNVIDIA_H100/sm_90/132 130100 zebra 1\n");
     tuning_put(other, "ant", "old");
     tuning_put(a100, "ant", "mine");
     ASSERT_OK(tuning_import(other, text));
@@ -49,8 +50,9 @@ static void export_and_import(void)
     CU_ASSERT_STRING_EQUAL(again, text);
     free(again);
     ASSERT_OK(tuning_export(a100, &again));
-    CU_ASSERT_STRING_EQUAL(again, "vitrail-tuning 1\nNVIDIA_A100/sm_80/108 130100 ant mine\nNVIDIA_H100/sm_90/132 130100 ant 2\n"
-                                  "NVIDIA_H100/sm_90/132 130100 zebra 1\n");
+    CU_ASSERT_STRING_EQUAL(
+        again, "vitrail-tuning 1\nNVIDIA_A100/sm_80/108 130100 ant mine\nNVIDIA_H100/sm_90/132 130100 ant 2\n"
+               "NVIDIA_H100/sm_90/132 130100 zebra 1\n");
     free(text);
     free(again);
     tuning_close(&h100);
@@ -65,7 +67,8 @@ static void damaged_tables(void)
     char line[700];
     ASSERT_FAILS(tuning_import(t, ""), VT_E_FORMAT, "line 1: expected \"vitrail-tuning 1\"");
     ASSERT_FAILS(tuning_import(t, "vitrail-tuning 2\n"), VT_E_FORMAT, "line 1");
-    ASSERT_FAILS(tuning_import(t, "vitrail-tuning 1\nd 1 key value\nd 1 cut"), VT_E_FORMAT, "line 3: expected four words");
+    ASSERT_FAILS(tuning_import(t, "vitrail-tuning 1\nd 1 key value\nd 1 cut"), VT_E_FORMAT,
+                 "line 3: expected four words");
     CU_ASSERT_PTR_NULL(tuning_find(t, "key")); /* all or nothing */
     ASSERT_FAILS(tuning_import(t, "vitrail-tuning 1\nd 1  value\n"), VT_E_FORMAT, "line 2");
     ASSERT_FAILS(tuning_import(t, "vitrail-tuning 1\nd 1 k\x01 v\n"), VT_E_FORMAT, "line 2");
