@@ -18,6 +18,8 @@ const struct verb verbs[] = {
      "  --name NAME      name of the dataset (default: the last part of DIR)\n"
      "  --seed N         seed of the shuffle and of --val (default 0)\n"
      "  --shard-samples N  images per shard (default 2048)\n"
+     "  --classes LIST   class names: a file with one a line, or a,b,c (default: the source's own)\n"
+     "  --no-shuffle     keep the source's order: only for data that are mixed already\n"
      "  --dry-run        say what would be packed, write nothing\n",
      verb_pack},
     {"inspect", "PATH [--json]", "any manifest, index, shard, checkpoint or run as text", "", verb_inspect},

@@ -49,7 +49,9 @@ struct verify {
     int64_t bad_total;
     int bad_shards;
     double logged_ms;
-    vt_status status; /* of our own troubles: no memory */
+    vt_status status; /* of our own troubles: no memory, a disk or network that fails */
+    char message[VT_MESSAGE_BYTES];
+    atomic_bool stopped; /* status is set: the workers leave */
 };
 
 static vt_status add_bad(struct verify *v, int split, const struct manifest_dropped *entry)
@@ -67,6 +69,18 @@ static vt_status add_bad(struct verify *v, int split, const struct manifest_drop
     return VT_OK;
 }
 
+/* What is no fault of the data ends the verify: good samples must not be recorded as bad because a mount hiccuped. */
+static void stop_verify(struct verify *v, vt_status status)
+{
+    pthread_mutex_lock(&v->lock);
+    if (v->status == VT_OK) {
+        v->status = status;
+        snprintf(v->message, sizeof v->message, "%s", status_message());
+    }
+    pthread_mutex_unlock(&v->lock);
+    atomic_store(&v->stopped, true);
+}
+
 /* Record the calling thread's message as the reason. */
 static void note_bad(struct verify *v, const struct job *job, const struct sample_record *record, const char *key)
 {
@@ -80,9 +94,9 @@ static void note_bad(struct verify *v, const struct job *job, const struct sampl
     else if (v->bad_total == LOGGED)
         log_warn("more bad samples; the manifest will list them all");
     vt_status status = entry.key && entry.reason ? add_bad(v, job->split, &entry) : VT_FAIL(VT_E_MEMORY, "no memory");
-    if (status != VT_OK)
-        v->status = status;
     pthread_mutex_unlock(&v->lock);
+    if (status != VT_OK)
+        stop_verify(v, status);
 }
 
 static vt_status check_sample(struct verify *v, const struct job *job, const struct sample_record *record,
@@ -221,7 +235,12 @@ static void check_job(struct verify *v, const struct job *job, uint8_t **buffer,
         struct sample_record record;
         char key[1024] = "";
         dataset_record(v->splits[job->split], job->first + i, &record);
-        if (check_sample(v, job, &record, buffer, capacity, image) != VT_OK) {
+        status = check_sample(v, job, &record, buffer, capacity, image);
+        if (status == VT_E_IO || status == VT_E_MEMORY) {
+            stop_verify(v, status);
+            break;
+        }
+        if (status != VT_OK) {
             shard_index_key(&index, (size_t)i, key, sizeof key);
             note_bad(v, job, &record, key);
         }
@@ -237,7 +256,7 @@ static void *worker(void *context)
     struct image image = {0};
     uint8_t *buffer = NULL;
     size_t capacity = 0;
-    for (int job; (job = atomic_fetch_add(&v->next_job, 1)) < v->job_count;)
+    for (int job; !atomic_load(&v->stopped) && (job = atomic_fetch_add(&v->next_job, 1)) < v->job_count;)
         check_job(v, &v->jobs[job], &buffer, &capacity, &image);
     free(buffer);
     image_close(&image);
@@ -332,7 +351,8 @@ vt_status verify_run(const struct verify_desc *desc, struct verify_report *repor
     VT_TRY_OUT(manifest_load(dataset_dir(v.dataset), &v.manifest));
     VT_TRY_OUT(prepare(&v));
     run_threads(&v, desc->threads < 1 ? 1 : desc->threads < MOST_THREADS ? desc->threads : MOST_THREADS);
-    VT_TRY_OUT(v.status);
+    if (v.status != VT_OK)
+        VT_TRY_OUT(VT_FAIL(v.status, "%s", v.message));
     if (!desc->dont_record)
         VT_TRY_OUT(record(&v));
     report->samples = atomic_load(&v.samples);
