@@ -30,7 +30,7 @@ $vitrail --version
 
 [ -e build/libvitrail_cuda.so ] || gpus=0
 if [ "$gpus" -eq 0 ] && ! grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then
-    echo "This CPU has no bf16 units: training runs in fp32, about 2-3 times slower. Expect the same accuracy."
+    echo "This CPU has no bf16 units: training runs in fp32, about twice as slow (more without AVX-512). Expect the same accuracy."
 fi
 
 # One rank a core at most two: small pictures on one machine gain more from threads than from many ranks.
