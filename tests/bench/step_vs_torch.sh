@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 vitrail=$here/../../build/vitrail
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-value() { sed -E 's/.*"images_per_s": ?([0-9.]+).*/\1/'; }
+value() { sed -nE 's/.*"images_per_s": ?([0-9.]+).*/\1/p'; }
 median() { sort -n "$1" | awk '{v[NR]=$1} END {print NR % 2 ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
 for _ in $(seq "$rounds"); do
     for dtype in fp32 bf16; do
