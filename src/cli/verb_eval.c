@@ -19,18 +19,9 @@ struct eval_args {
     bool json, raw_weights, best;
 };
 
-static int best_of(const float *logits, int classes)
-{
-    int best = 0;
-    for (int k = 1; k < classes; k++)
-        if (logits[k] > logits[best])
-            best = k;
-    return best;
-}
-
 static void write_prediction(void *context, int64_t sample, int32_t label, const float *logits, int classes)
 {
-    int best = best_of(logits, classes);
+    int best = evaluate_best_class(logits, classes);
     double sum = 0;
     for (int k = 0; k < classes; k++)
         sum += exp((double)logits[k] - logits[best]);

@@ -58,7 +58,7 @@ void evaluation_close(struct evaluation *evaluation)
     *evaluation = (struct evaluation){0};
 }
 
-static int best_class(const float *logits, int classes)
+int evaluate_best_class(const float *logits, int classes)
 {
     int best = 0;
     for (int k = 1; k < classes; k++)
@@ -77,7 +77,7 @@ static void count_rows(struct evaluator *evaluator, const struct slot *slot, con
         out->seen++;
         if (label >= 0 && label < out->classes) {
             out->class_count[label]++;
-            out->class_correct[label] += best_class(logits, out->classes) == label;
+            out->class_correct[label] += evaluate_best_class(logits, out->classes) == label;
         }
         if (desc->on_row)
             desc->on_row(desc->context, slot->sample[row], label, logits, out->classes);

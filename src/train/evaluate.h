@@ -45,6 +45,9 @@ struct evaluation {
 };
 void evaluation_close(struct evaluation *evaluation);
 
+/* The class of the largest logit, the lower one on a tie. */
+int evaluate_best_class(const float *logits, int classes);
+
 /* One row's result, in no particular order over rows of different microbatches. label -1 = unlabelled. */
 typedef void (*evaluation_row)(void *context, int64_t sample, int32_t label, const float *logits, int classes);
 
