@@ -17,7 +17,7 @@ endif()
 if(TARGET vitrail AND TARGET vt_backend_ref AND MPIRUN)
   set(src ${CMAKE_SOURCE_DIR}/src)
   file(GLOB fake_ref ${src}/backend/ref/*.c)
-  add_library(fake_plugin MODULE ${plugin}/fake_plugin.c ${src}/backend/cuda/host_shim.c ${fake_ref} ${src}/backend/plan.c
+  add_library(fake_plugin MODULE ${plugin}/fake_plugin.c ${src}/backend/cuda/host_shim.c ${fake_ref} ${src}/backend/plan.c ${src}/backend/synchronous.c
     ${src}/tensor/dtype.c ${src}/base/philox.c)
   target_link_libraries(fake_plugin PRIVATE vt_flags m)
   set_target_properties(fake_plugin PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests C_VISIBILITY_PRESET hidden)

@@ -1,5 +1,6 @@
 /* Memory, streams and events. Device memory is host memory; large blocks sit on huge-page borders with the advice to
  * use them. Everything is synchronous. Copies may come from any thread; alloc and release from one. */
+#include "backend/synchronous.h"
 #include "backend/cpu/cpu.h"
 
 #include <string.h>
@@ -11,10 +12,6 @@ struct cpu_block {
     struct cpu_block *next;
     void *pointer;
     size_t bytes;
-};
-
-struct event {
-    int unused;
 };
 
 static void *aligned_zeroed(size_t bytes)
@@ -97,39 +94,6 @@ static void zero(struct backend *be, enum stream stream, void *device, size_t by
         memset(device, 0, bytes);
 }
 
-static struct event *event_new(struct backend *be)
-{
-    (void)be;
-    struct event *event = calloc(1, sizeof *event);
-    VT_CHECK(event != NULL);
-    return event;
-}
-
-static void event_free(struct backend *be, struct event *event)
-{
-    (void)be;
-    free(event);
-}
-
-static void event_ignore(struct backend *be, enum stream stream, struct event *event)
-{
-    (void)be;
-    VT_CHECK(stream < STREAM_COUNT && event != NULL);
-}
-
-static vt_status event_wait(struct backend *be, struct event *event)
-{
-    (void)be;
-    VT_CHECK(event != NULL);
-    return VT_OK;
-}
-
-static vt_status synchronise(struct backend *be)
-{
-    (void)be;
-    return VT_OK;
-}
-
 void cpu_memory_install(struct cpu_backend *cpu)
 {
     struct backend *be = &cpu->base;
@@ -139,12 +103,7 @@ void cpu_memory_install(struct cpu_backend *cpu)
     be->upload = upload;
     be->download = download;
     be->zero = zero;
-    be->event_new = event_new;
-    be->event_free = event_free;
-    be->event_record = event_ignore;
-    be->stream_wait = event_ignore;
-    be->event_wait = event_wait;
-    be->synchronise = synchronise;
+    backend_synchronous_install(be);
 }
 
 void cpu_memory_close(struct cpu_backend *cpu)

@@ -1,6 +1,7 @@
 /* Memory, streams and events of ref. Everything is synchronous, so streams and events hold nothing. In strict mode each
  * device allocation is its own mapping, inaccessible outside ops and copies, and ends at a guard page: a host peek or a
  * write past the end dies on the spot. */
+#include "backend/synchronous.h"
 #include "backend/ref/ref.h"
 
 #include <string.h>
@@ -15,10 +16,6 @@ struct ref_block {
     char *mapping;       /* strict only */
     size_t bytes;        /* as asked for */
     size_t mapped_bytes; /* without the guard page */
-};
-
-struct event {
-    int unused;
 };
 
 static size_t round_up(size_t bytes, size_t to)
@@ -172,39 +169,6 @@ static void zero(struct backend *be, enum stream stream, void *device, size_t by
     ref_leave(be);
 }
 
-static struct event *event_new(struct backend *be)
-{
-    (void)be;
-    struct event *event = calloc(1, sizeof *event);
-    VT_CHECK(event != NULL);
-    return event;
-}
-
-static void event_free(struct backend *be, struct event *event)
-{
-    (void)be;
-    free(event);
-}
-
-static void event_ignore(struct backend *be, enum stream stream, struct event *event)
-{
-    (void)be;
-    VT_CHECK(stream < STREAM_COUNT && event != NULL);
-}
-
-static vt_status event_wait(struct backend *be, struct event *event)
-{
-    (void)be;
-    VT_CHECK(event != NULL);
-    return VT_OK;
-}
-
-static vt_status synchronise(struct backend *be)
-{
-    (void)be;
-    return VT_OK;
-}
-
 void ref_memory_install(struct ref_backend *ref)
 {
     struct backend *be = &ref->base;
@@ -215,12 +179,7 @@ void ref_memory_install(struct ref_backend *ref)
     be->upload = upload;
     be->download = download;
     be->zero = zero;
-    be->event_new = event_new;
-    be->event_free = event_free;
-    be->event_record = event_ignore;
-    be->stream_wait = event_ignore;
-    be->event_wait = event_wait;
-    be->synchronise = synchronise;
+    backend_synchronous_install(be);
 }
 
 void ref_memory_close(struct ref_backend *ref)
