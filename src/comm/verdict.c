@@ -115,20 +115,39 @@ static void describe(const struct rank_report *reports, int size, int culprit, d
         snprintf(text, bytes,
                  "watchdog: rank %d (host %s) is silent since %.0f s, last in stage %s%s%s: stopped, dead or cut off%s",
                  culprit, c->host, c->silent_s, stage_name(c->stage), thread, where, waiting);
+    else if (c->stage_s < c->stalled_s / 2) /* it changes stages, and gets nowhere */
+        snprintf(text, bytes, "watchdog: rank %d (host %s) has made no progress for %.0f s, now in stage %s%s%s%s",
+                 culprit, c->host, c->stalled_s, stage_name(c->stage), thread, where, waiting);
     else
         snprintf(text, bytes, "watchdog: rank %d (host %s) is stuck in stage %s%s since %.0f s%s%s", culprit, c->host,
                  stage_name(c->stage), thread, c->stage_s, where, waiting);
 }
 
+/* "; never heard since the start: ranks 3,7 and 12 more", or nothing. */
+static void list_unheard(const struct rank_report *reports, int size, char *text, size_t bytes)
+{
+    enum { NAMED_MAX = 8 };
+    int unheard = 0;
+    size_t at = 0;
+    text[0] = 0;
+    for (int r = 0; r < size; r++) {
+        if (reports[r].heard || unheard++ >= NAMED_MAX)
+            continue;
+        at += (size_t)snprintf(text + at, bytes - at, "%s%d (host %.40s)",
+                               unheard > 1 ? ", " : "; never heard since the start: rank ", r, reports[r].host);
+    }
+    if (unheard > NAMED_MAX)
+        snprintf(text + at, bytes - at, " and %d more", unheard - NAMED_MAX);
+}
+
 bool verdict_find(const struct rank_report *reports, int size, double silence_limit_s, int *culprit, char *text,
                   size_t bytes)
 {
-    int worst = -1, unheard = 0;
-    for (int r = 0; r < size; r++) {
-        unheard += !reports[r].heard;
+    int worst = -1;
+    char unheard[640];
+    for (int r = 0; r < size; r++)
         if (reports[r].heard && !reports[r].left && (worst < 0 || worse(&reports[r], &reports[worst], silence_limit_s)))
             worst = r;
-    }
     if (worst < 0)
         return false;
     bool silent = is_silent(&reports[worst], silence_limit_s);
@@ -140,10 +159,15 @@ bool verdict_find(const struct rank_report *reports, int size, double silence_li
         return true;
     }
     *culprit = -1;
+    if (size == 1) {
+        snprintf(text, bytes, "watchdog: no progress for %.0f s, waiting in stage %s at step %lld",
+                 reports[worst].stalled_s, stage_name(reports[worst].stage), (long long)reports[worst].step);
+        return true;
+    }
+    list_unheard(reports, size, unheard, sizeof unheard);
     snprintf(text, bytes,
              "watchdog: no progress for %.0f s: every rank that can be heard waits in collectives (rank %d furthest "
-             "back, at "
-             "step %lld; %d of %d ranks never heard)",
-             reports[worst].stalled_s, worst, (long long)reports[worst].step, unheard, size);
+             "back, at step %lld)%s",
+             reports[worst].stalled_s, worst, (long long)reports[worst].step, unheard);
     return true;
 }

@@ -168,8 +168,12 @@ vt_status watchdog_start(struct comm *comm, double timeout_s, struct watchdog **
     VT_CHECK(watchdog->reports && watchdog->heard_ns);
     memcpy(watchdog->reports[comm->rank].host, comm->host, sizeof comm->host);
     atomic_store(&watchdog->kicked_ns, clock_ns());
-    if (comm->size > 1)
+    if (comm->size > 1) {
         VT_TRY_OUT(heartbeat_open(comm, watchdog->reports, &watchdog->heartbeat));
+        /* Before the agreement below: who stops right after the start has been heard once, and is named. */
+        update_own(watchdog, clock_ns());
+        heartbeat_send(watchdog->heartbeat, &watchdog->reports[comm->rank]);
+    }
     int code = comm_thread_start(&watchdog->thread, watchdog_loop, watchdog);
     watchdog->thread_runs = code == 0;
     VT_TRY_OUT(comm_agree(comm, code ? VT_FAIL(VT_E_MEMORY, "cannot start the watchdog: %s", strerror(code)) : VT_OK));

@@ -78,7 +78,44 @@ static void all_wait(void)
     struct rank_report r[3] = {waiting_at(9), waiting_at(8), {.host = "far"}};
     CU_ASSERT_TRUE_FATAL(verdict_find(r, 3, SILENCE_S, &culprit, text, sizeof text));
     CU_ASSERT_EQUAL(culprit, -1);
-    CU_ASSERT_PTR_NOT_NULL(strstr(text, "rank 1 furthest back, at step 8; 1 of 3 ranks never heard"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "rank 1 furthest back, at step 8); never heard since the start: rank 2 (host far)"));
+}
+
+/* Many that were never heard (UDP blocked): a few are named, the rest counted. */
+static void many_unheard(void)
+{
+    static struct rank_report r[3000];
+    char text[1024];
+    int culprit = -2;
+    r[0] = waiting_at(8);
+    for (int i = 1; i < 3000; i++)
+        memset(r[i].host, 'h', sizeof r[i].host - 1);
+    CU_ASSERT_TRUE_FATAL(verdict_find(r, 3000, SILENCE_S, &culprit, text, sizeof text));
+    CU_ASSERT_EQUAL(culprit, -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "never heard since the start: rank 1 (host hhh"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, ", 8 (host hhh"));
+    CU_ASSERT_PTR_NULL(strstr(text, ", 9 (host"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, " and 2991 more"));
+}
+
+/* It changes stages all the time, and no step ends: the time without progress is what counts. */
+static void busy_without_progress(void)
+{
+    char text[512];
+    int culprit = -2;
+    struct rank_report r[2] = {waiting_at(9), busy_at(9, STAGE_EVAL, 0.1)};
+    CU_ASSERT_TRUE_FATAL(verdict_find(r, 2, SILENCE_S, &culprit, text, sizeof text));
+    CU_ASSERT_STRING_EQUAL(text, "watchdog: rank 1 (host node) has made no progress for 31 s, now in stage eval at "
+                                 "step 9; rank 0 waits for it");
+}
+
+static void one_rank_waits(void)
+{
+    char text[512];
+    int culprit = -2;
+    struct rank_report r = waiting_at(9);
+    CU_ASSERT_TRUE_FATAL(verdict_find(&r, 1, SILENCE_S, &culprit, text, sizeof text));
+    CU_ASSERT_STRING_EQUAL(text, "watchdog: no progress for 31 s, waiting in stage comm wait at step 9");
 }
 
 static void quiet_cases(void)
@@ -140,6 +177,9 @@ static const struct test_case cases[] = {
     {"the lowest step is behind", the_lowest_step_is_behind},
     {"an announced phase is fine", an_announced_phase_is_fine},
     {"all wait", all_wait},
+    {"many unheard", many_unheard},
+    {"busy without progress", busy_without_progress},
+    {"one rank waits", one_rank_waits},
     {"quiet cases", quiet_cases},
     {"many ranks", many_ranks},
     {"own report", own_report},
