@@ -1,24 +1,53 @@
 #include "base/cpus.h"
 
 #include <sched.h>
+#include <stdbool.h>
 #include <unistd.h>
+
+enum { WORD_BITS = 64, MASK_CPUS = WORD_BITS * sizeof(struct cpu_mask) / sizeof(uint64_t) };
+
+static int cpus_online(void)
+{
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}
 
 int cpus_usable(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
         return CPU_COUNT(&set);
-    /* More CPUs than the set holds: the mask is not what limits us. */
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 ? (int)online : 1;
+    return cpus_online(); /* more CPUs than the set holds: the mask is not what limits us */
 }
 
-int cpus_share(int local_size)
+struct cpu_mask cpus_mask(void)
 {
-    int usable = cpus_usable(), online = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    /* A mask smaller than the machine was either made for this rank or for all of them together: an even share of the machine
-     * is never more than a rank may take, and neither is the mask. */
-    int share = online / (local_size > 0 ? local_size : 1);
-    share = share < usable ? share : usable;
-    return share > 0 ? share : 1;
+    struct cpu_mask mask = {{0}};
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        for (int c = 0; c < MASK_CPUS && c < CPU_SETSIZE; c++)
+            if (CPU_ISSET(c, &set))
+                mask.words[c / WORD_BITS] |= UINT64_C(1) << c % WORD_BITS;
+    return mask;
+}
+
+static bool has(const struct cpu_mask *mask, int c) { return mask->words[c / WORD_BITS] >> c % WORD_BITS & 1; }
+
+int cpus_share(const struct cpu_mask *masks, int count, int own)
+{
+    double share = 0;
+    bool empty = true;
+    for (int c = 0; c < MASK_CPUS; c++) {
+        int holders = 0;
+        if (!has(&masks[own], c))
+            continue;
+        empty = false;
+        for (int r = 0; r < count; r++)
+            holders += has(&masks[r], c);
+        share += 1.0 / holders;
+    }
+    if (empty)
+        share = (double)cpus_online() / count;
+    share += 1e-6; /* three thirds are one CPU */
+    return share < 1 ? 1 : (int)share;
 }

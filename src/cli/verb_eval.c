@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/cpus.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -130,11 +129,10 @@ static vt_status run(const struct eval_args *args, struct comm *comm, bool *toge
         }
         fprintf(csv, "sample,label,prediction,probability\n");
     }
-    int share = cpus_share(comm->local_size);
     const struct evaluate_desc evaluate = {.source = &data,
                                            .transform = &inf.transform,
                                            .batch = inf.evaluator.ring.shape.rows * comm->size * 4,
-                                           .threads = share < LOADER_THREADS_MAX ? share : LOADER_THREADS_MAX,
+                                           .threads = comm->cpus < LOADER_THREADS_MAX ? comm->cpus : LOADER_THREADS_MAX,
                                            .seed = inf.state.data_seed,
                                            .on_row = csv ? write_prediction : NULL,
                                            .context = csv};

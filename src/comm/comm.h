@@ -17,6 +17,7 @@ struct comm {
     const char *name; /* "self", "mpi", "nccl" */
     int rank, size;
     int local_rank, local_size; /* on this host */
+    int cpus;                   /* this rank's own of this host: cpus_share() over its ranks */
     char host[64];
 
     /* All collective. dtypes: F32, F64, I64, I32, BF16 (sum in fp32 per hop, rounded), U8 for gather. In place. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/cpus.h"
 #include "base/stage.h"
 #include "comm/self.h"
 
@@ -185,6 +186,17 @@ static void close_comm(struct comm *comm)
  * notices that by itself when it was started with --oversubscribe. Whoever sets the variable himself wins. */
 static void yield_when_idle(void) { setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0); }
 
+static vt_status share_cpus(struct comm *comm, MPI_Comm node)
+{
+    struct cpu_mask *masks = calloc((size_t)comm->local_size, sizeof *masks);
+    VT_CHECK(masks);
+    masks[comm->local_rank] = cpus_mask();
+    int code = MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, masks, sizeof *masks, MPI_BYTE, node);
+    comm->cpus = cpus_share(masks, comm->local_size, comm->local_rank);
+    free(masks);
+    return mpi_check(comm, code, "gather the CPU masks of a host");
+}
+
 static vt_status fill(struct mpi_comm *self)
 {
     struct comm *comm = &self->base;
@@ -197,7 +209,9 @@ static vt_status fill(struct mpi_comm *self)
                      "split by host"));
     MPI_Comm_rank(node, &comm->local_rank);
     MPI_Comm_size(node, &comm->local_size);
+    vt_status status = share_cpus(comm, node);
     MPI_Comm_free(&node);
+    VT_TRY(status);
     gethostname(comm->host, sizeof comm->host - 1);
     if (bf16_sum == MPI_OP_NULL)
         VT_TRY(mpi_check(comm, MPI_Op_create(sum_bf16, 1, &bf16_sum), "sum of bf16"));

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/cpus.h"
 
 static vt_status self_all_reduce(struct comm *comm, void *data, int64_t count, enum dtype dtype, enum reduce_op op)
 {
@@ -43,7 +44,7 @@ vt_status comm_self_open(struct comm **out)
 {
     struct comm *comm = calloc(1, sizeof *comm);
     VT_CHECK(comm);
-    *comm = (struct comm){.name = "self", .size = 1, .local_size = 1, .all_reduce = self_all_reduce,
+    *comm = (struct comm){.name = "self", .size = 1, .local_size = 1, .cpus = cpus_usable(), .all_reduce = self_all_reduce,
                           .reduce_scatter = self_ranges, .all_gather = self_ranges, .broadcast = self_broadcast,
                           .barrier = self_barrier, .duplicate = self_duplicate, .close = self_close};
     gethostname(comm->host, sizeof comm->host - 1);

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "backend/plugin.h"
-#include "base/cpus.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "train/plugin_load.h"
@@ -59,7 +58,7 @@ static vt_status agree_on_gpu(const struct device_desc *desc, struct comm *comm,
 
 static vt_status open_backend(const struct device_desc *desc, const struct comm *comm, struct device *device)
 {
-    struct backend_desc backend = {.threads = desc->threads ? desc->threads : cpus_share(comm->local_size),
+    struct backend_desc backend = {.threads = desc->threads ? desc->threads : comm->cpus,
                                    .device_index = device->index};
     if (device->plugin)
         return device->plugin->backend_open(&backend, &device->be);

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "backend/plugin.h"
-#include "base/cpus.h"
 #include "base/check.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -78,8 +77,7 @@ static int choose_loader_threads(const struct trainer *t)
 {
     if (t->config.data.threads)
         return t->config.data.threads;
-    int share = cpus_share(t->comm->local_size);
-    return share < LOADER_THREADS_MAX ? share : LOADER_THREADS_MAX;
+    return t->comm->cpus < LOADER_THREADS_MAX ? t->comm->cpus : LOADER_THREADS_MAX;
 }
 
 static vt_status plan_replicas(struct trainer *t)

@@ -1,6 +1,8 @@
 /* Every collective on values whose sums are exact in any order, so that results are compared bit for bit. */
 #include "rank_check.h"
 
+#include "base/cpus.h"
+
 #include <math.h>
 
 /* Value of rank r at element i: small integers. */
@@ -184,6 +186,7 @@ int main(void)
     REQUIRE(strcmp(world->name, "mpi") == 0);
     REQUIRE(world->rank >= 0 && world->rank < world->size && world->size <= 64);
     REQUIRE(world->local_size == world->size && world->local_rank == world->rank);
+    REQUIRE(world->cpus >= 1 && world->cpus <= cpus_usable());
     struct comm *twin = NULL;
     REQUIRE_OK(world->duplicate(world, &twin));
     for (size_t t = 0; t < sizeof summable / sizeof *summable; t++) {
