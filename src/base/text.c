@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,16 @@ void text_format_seconds(double seconds, char *text, size_t bytes)
         snprintf(text, bytes, "%lld h %02lld min", whole / 3600, whole % 3600 / 60);
     else
         snprintf(text, bytes, "%lld d %02lld h", whole / 86400, whole % 86400 / 3600);
+}
+
+void text_append(char *text, size_t bytes, const char *format, ...)
+{
+    size_t used = strnlen(text, bytes);
+    va_list arguments;
+    va_start(arguments, format);
+    if (used < bytes)
+        vsnprintf(text + used, bytes - used, format, arguments);
+    va_end(arguments);
 }
 
 int text_glob(const char *pattern, const char *name)

@@ -1,7 +1,6 @@
 #include "input/augment.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,17 +178,6 @@ vt_status augment_parse(const char *text, struct augment_desc *desc)
     return VT_OK;
 }
 
-static void append(char *text, size_t bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void append(char *text, size_t bytes, const char *format, ...)
-{
-    size_t used = strlen(text);
-    va_list arguments;
-    va_start(arguments, format);
-    if (used < bytes)
-        vsnprintf(text + used, bytes - used, format, arguments);
-    va_end(arguments);
-}
-
 /* The shortest decimal that reads back as the same float. */
 static const char *shortest(float value, char text[24])
 {
@@ -209,21 +197,21 @@ void augment_format(const struct augment_desc *desc, char *text, size_t bytes)
     text[0] = '\0';
     switch (desc->crop) {
     case CROP_NONE:
-        append(text, bytes, "squash");
+        text_append(text, bytes, "squash");
         break;
     case CROP_RANDOM_RESIZED:
-        append(text, bytes, "rrc(%s,%s)", shortest(desc->scale_min, number), shortest(desc->scale_max, second));
+        text_append(text, bytes, "rrc(%s,%s)", shortest(desc->scale_min, number), shortest(desc->scale_max, second));
         break;
     case CROP_PADDED:
-        append(text, bytes, "pad_crop(%d%s)", desc->pad, desc->pad_reflect ? ",reflect" : "");
+        text_append(text, bytes, "pad_crop(%d%s)", desc->pad, desc->pad_reflect ? ",reflect" : "");
         break;
     case CROP_CENTRE:
-        append(text, bytes, "centre(%s)", shortest(desc->crop_fraction, number));
+        text_append(text, bytes, "centre(%s)", shortest(desc->crop_fraction, number));
         break;
     }
     if (desc->flip > 0)
-        append(text, bytes, "|flip(%s)", shortest(desc->flip, number));
-    append(text, bytes, "|%s", desc->filter == FILTER_BILINEAR ? "bilinear" : "bicubic");
+        text_append(text, bytes, "|flip(%s)", shortest(desc->flip, number));
+    text_append(text, bytes, "|%s", desc->filter == FILTER_BILINEAR ? "bilinear" : "bicubic");
 }
 
 vt_status augment_check(const struct augment_desc *desc, int image_size)

@@ -1,7 +1,6 @@
 #include "telemetry/progress.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,17 +24,6 @@ void progress_start(struct progress *progress, int64_t first_step, int64_t total
                                   .drawn_ms = -INFINITY};
 }
 
-/* Append to text, never past its end. */
-static void append(char *text, size_t bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void append(char *text, size_t bytes, const char *format, ...)
-{
-    size_t used = strlen(text);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text + used, bytes - used, format, args);
-    va_end(args);
-}
-
 /* Seconds left at the pace of this process so far; NaN before the first step is done. */
 static double own_eta_s(const struct progress *progress, int64_t step)
 {
@@ -51,23 +39,23 @@ void progress_format(const struct progress *progress, const struct progress_valu
     char number[32];
     snprintf(text, bytes, "step %lld/%lld", (long long)values->step, (long long)progress->total_steps);
     if (progress->total_steps > 0)
-        append(text, bytes, "  %d%%", (int)(100.0 * (double)values->step / (double)progress->total_steps));
+        text_append(text, bytes, "  %d%%", (int)(100.0 * (double)values->step / (double)progress->total_steps));
     if (!isnan(values->epoch))
-        append(text, bytes, "  epoch %.2f", values->epoch);
+        text_append(text, bytes, "  epoch %.2f", values->epoch);
     if (!isnan(values->loss))
-        append(text, bytes, "  loss %.4f", values->loss);
+        text_append(text, bytes, "  loss %.4f", values->loss);
     if (!isnan(values->lr))
-        append(text, bytes, "  lr %.2e", values->lr);
+        text_append(text, bytes, "  lr %.2e", values->lr);
     if (!isnan(values->images_per_s)) {
         text_format_count(values->images_per_s, number, sizeof number);
-        append(text, bytes, "  %s img/s", number);
+        text_append(text, bytes, "  %s img/s", number);
     }
     if (!isnan(values->data_wait_fraction))
-        append(text, bytes, "  data wait %.0f%%", 100 * values->data_wait_fraction);
+        text_append(text, bytes, "  data wait %.0f%%", 100 * values->data_wait_fraction);
     double eta_s = isnan(values->eta_s) ? own_eta_s(progress, values->step) : values->eta_s;
     if (!isnan(eta_s) && values->step < progress->total_steps) {
         text_format_seconds(eta_s, number, sizeof number);
-        append(text, bytes, "  eta %s", number);
+        text_append(text, bytes, "  eta %s", number);
     }
 }
 

@@ -6,6 +6,7 @@
 #include <sanitizer/asan_interface.h>
 
 extern "C" {
+#include "backend/synchronous.h"
 #include "backend_simt.h"
 #include "simt_linear.h"
 }
@@ -15,10 +16,6 @@ enum { MULTIPROCESSORS = 3, POISON = 0xFF };
 struct simt_backend {
     struct cuda_backend cuda; /* first: op files cast to it */
     struct backend *ref;      /* for what the kernels leave to others */
-};
-
-struct event {
-    int unused;
 };
 
 /* ---- memory ---- */
@@ -76,23 +73,6 @@ static vt_status synchronise(struct backend *be)
     if (cuda->error != 0)
         return VT_FAIL(VT_E_IO, "simt: error %d of %s", cuda->error, cuda->error_what);
     return VT_OK;
-}
-
-static struct event *event_new(struct backend *be)
-{
-    (void)be;
-    return new event();
-}
-
-static void event_free(struct backend *be, struct event *event)
-{
-    (void)be;
-    delete event;
-}
-
-static void event_ignore(struct backend *be, enum stream stream, struct event *event)
-{
-    (void)be, (void)stream, (void)event;
 }
 
 static vt_status event_wait(struct backend *be, struct event *event)
@@ -204,11 +184,8 @@ static void install(struct backend *be)
     be->upload = upload;
     be->download = download;
     be->zero = zero;
-    be->event_new = event_new;
-    be->event_free = event_free;
-    be->event_record = event_ignore;
-    be->stream_wait = event_ignore;
-    be->event_wait = event_wait;
+    backend_synchronous_install(be);
+    be->event_wait = event_wait; /* with the errors of launches */
     be->synchronise = synchronise;
     be->close = close_backend;
     cuda_add_norm_install(be);
@@ -216,6 +193,7 @@ static void install(struct backend *be)
     cuda_embed_install(be);
     cuda_pool_install(be);
     cuda_dropout_install(be);
+    cuda_activation_install(be);
     cuda_loss_install(be);
     cuda_cast_install(be);
     cuda_optim_install(be);

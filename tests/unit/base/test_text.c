@@ -82,7 +82,19 @@ static void globs(void)
     CU_ASSERT(!text_glob("a*b*c", "aXbYbZ"));
 }
 
+static void appended(void)
+{
+    char text[12] = "";
+    text_append(text, sizeof text, "%d of %d", 3, 4);
+    CU_ASSERT_STRING_EQUAL(text, "3 of 4");
+    text_append(text, sizeof text, ", and more");
+    CU_ASSERT_STRING_EQUAL(text, "3 of 4, and"); /* cut, closed */
+    text_append(text, sizeof text, "nothing fits");
+    CU_ASSERT_STRING_EQUAL(text, "3 of 4, and");
+}
+
 static const struct test_case cases[] = {
+    {"appended", appended},
     {"edit distance", distances},
     {"nearest", nearest},
     {"numbers", numbers},
