@@ -14,7 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/check.h"
 #include "base/clock.h"
 
 enum { SPIN_NS = 50000, SPINS_PER_LOOK = 64, MAX_PARTS = (1 << 20) - 1 };
@@ -38,7 +37,7 @@ struct cpu_team {
     /* Set by the caller before the shares of a run are published; stable while any part of it is claimed. */
     cpu_task *task;
     void *context;
-    int parts;
+    int first, parts; /* this run's claims count from `first`; parts: of all its runs */
     _Alignas(64) _Atomic int left;            /* parts not yet done */
     _Alignas(64) _Atomic uint32_t generation; /* of the newest run; futex of sleeping helpers */
     _Atomic int sleepers;
@@ -77,7 +76,7 @@ static void work(struct cpu_team *team, int worker)
     for (int i = 0; i < team->threads; i++) {
         struct share *share = &team->shares[(worker + i) % team->threads];
         for (int part; (part = claim(share)) >= 0;) {
-            team->task(team->context, part, team->parts, worker);
+            team->task(team->context, team->first + part, team->parts, worker);
             atomic_fetch_sub_explicit(&team->left, 1, memory_order_acq_rel);
         }
     }
@@ -127,9 +126,25 @@ static void announce(struct cpu_team *team)
         syscall(SYS_futex, &team->generation, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+/* Parts [first, first + count), at most MAX_PARTS of them. */
+static void run_once(struct cpu_team *team, int first, int count)
+{
+    team->first = first;
+    atomic_store_explicit(&team->left, count, memory_order_relaxed);
+    uint32_t generation = atomic_load_explicit(&team->generation, memory_order_relaxed) + 1;
+    for (int i = 0; i < team->threads; i++) {
+        int begin = (int)((int64_t)count * i / team->threads), end = (int)((int64_t)count * (i + 1) / team->threads);
+        atomic_store_explicit(&team->shares[i].word, share_word(generation, begin, end), memory_order_release);
+    }
+    announce(team);
+    work(team, 0);
+    /* Others may hold the last parts; one that was put aside needs this core to come back. */
+    for (int spins = 0; atomic_load_explicit(&team->left, memory_order_acquire) > 0; spins++)
+        spins < 4000 ? relax() : (void)sched_yield();
+}
+
 void cpu_team_run(struct cpu_team *team, int parts, cpu_task *task, void *context)
 {
-    VT_CHECK(parts >= 0 && parts <= MAX_PARTS);
     if (team->threads == 1 || parts <= 1) {
         for (int part = 0; part < parts; part++)
             task(context, part, parts, 0);
@@ -138,17 +153,10 @@ void cpu_team_run(struct cpu_team *team, int parts, cpu_task *task, void *contex
     team->task = task;
     team->context = context;
     team->parts = parts;
-    atomic_store_explicit(&team->left, parts, memory_order_relaxed);
-    uint32_t generation = atomic_load_explicit(&team->generation, memory_order_relaxed) + 1;
-    for (int i = 0; i < team->threads; i++) {
-        int begin = (int)((int64_t)parts * i / team->threads), end = (int)((int64_t)parts * (i + 1) / team->threads);
-        atomic_store_explicit(&team->shares[i].word, share_word(generation, begin, end), memory_order_release);
+    for (int first = 0, count; first < parts; first += count) { /* a batch of many heads may have millions */
+        count = parts - first < MAX_PARTS ? parts - first : MAX_PARTS;
+        run_once(team, first, count);
     }
-    announce(team);
-    work(team, 0);
-    /* Others may hold the last parts; one that was put aside needs this core to come back. */
-    for (int spins = 0; atomic_load_explicit(&team->left, memory_order_acquire) > 0; spins++)
-        spins < 4000 ? relax() : (void)sched_yield();
 }
 
 static vt_status start_helpers(struct cpu_team *team)

@@ -66,6 +66,31 @@ static void sleeping_helpers_wake_up(void)
     runs(3, 200, 1);
 }
 
+enum { MANY_PARTS = 2 * 1048575 + 7 }; /* a share's word holds 20 bits of them */
+
+static void mark(void *context, int part, int parts, int worker)
+{
+    (void)worker;
+    unsigned char *done = context;
+    if (parts == MANY_PARTS && part >= 0 && part < parts)
+        done[part]++;
+}
+
+static void millions_of_parts(void)
+{
+    struct cpu_team *team = NULL;
+    unsigned char *done = calloc(MANY_PARTS, 1);
+    int wrong = 0;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(done);
+    ASSERT_OK(cpu_team_open(3, &team));
+    cpu_team_run(team, MANY_PARTS, mark, done);
+    for (int part = 0; part < MANY_PARTS; part++)
+        wrong += done[part] != 1;
+    CU_ASSERT_EQUAL(wrong, 0);
+    cpu_team_close(&team);
+    free(done);
+}
+
 static void a_team_that_never_ran_closes(void)
 {
     for (int threads = 1; threads <= THREADS; threads++) {
@@ -80,6 +105,7 @@ static const struct test_case cases[] = {
     {"one thread", one_thread},
     {"many threads in quick succession", many_threads_in_quick_succession},
     {"sleeping helpers wake up", sleeping_helpers_wake_up},
+    {"millions of parts", millions_of_parts},
     {"a team that never ran closes", a_team_that_never_ran_closes},
 };
 TEST_MAIN("team", cases)
