@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "dataset/dataset.h"
 
-enum { PATH_BYTES = 4096, STATS_SAMPLES = 10000, DROPS_LOGGED = 10, MAX_SAMPLE_BYTES = 1 << 30 };
+enum { PATH_BYTES = 4096, STATS_SAMPLES = 10000, DROPS_LOGGED = 10 };
 
 static char *template_of(const char *split, const char *extension)
 {
@@ -42,10 +42,17 @@ int pack_splitter_wants_pixels(const struct pack_splitter *s, int64_t i, int64_t
     return i % stride == 0;
 }
 
+vt_status pack_check_bytes(int64_t bytes)
+{
+    enum { MOST = 1 << 30 };
+    if (bytes > MOST)
+        return VT_FAIL(VT_E_LIMIT, "%lld bytes, at most %d are taken", (long long)bytes, MOST);
+    return VT_OK;
+}
+
 vt_status pack_splitter_examine(struct pack_splitter *s, size_t size, int with_pixels, struct image_info *info)
 {
-    if (size > MAX_SAMPLE_BYTES)
-        return VT_FAIL(VT_E_LIMIT, "%zu bytes, at most %d are taken", size, MAX_SAMPLE_BYTES);
+    VT_TRY(pack_check_bytes((int64_t)size));
     VT_TRY(image_probe(s->buffer, size, info));
     if (with_pixels)
         VT_TRY(image_decode(s->buffer, size, info->channels <= 2 ? 1 : 3, &s->image));

@@ -218,6 +218,8 @@ static vt_status index_group(struct pack_splitter *s, const struct walk *walk, c
     struct image_info info;
     const struct pack_item item = {number, group->label};
     size_t size = (size_t)group->bytes;
+    if (pack_check_bytes(group->bytes) != VT_OK) /* the header's claim: nothing is allocated for it */
+        return pack_splitter_drop(s, group->key, 0);
     VT_TRY(pack_reserve(&s->buffer, &s->capacity, size));
     if (pread(walk->reader.fd, s->buffer, size, group->offset) != (ssize_t)size)
         return VT_FAIL(VT_E_IO, "%s: offset %lld: cannot read %zu bytes", walk->reader.name, (long long)group->offset,

@@ -43,7 +43,9 @@ VT_MUST_CHECK vt_status pack_splitter_begin(struct pack_splitter *splitter, cons
  */
 VT_MUST_CHECK vt_status pack_splitter_examine(struct pack_splitter *splitter, size_t size, int with_pixels,
                                               struct image_info *info);
-/* List a bad sample, with this thread's message. */
+/* VT_E_LIMIT for more bytes than a sample may have. To be asked before they are read. */
+VT_MUST_CHECK vt_status pack_check_bytes(int64_t bytes);
+/* List a bad sample, with this thread's message; size: of what the buffer holds of it. */
 VT_MUST_CHECK vt_status pack_splitter_drop(struct pack_splitter *splitter, const char *key, size_t size);
 /* Append the examined sample at `offset` of the current shard; `item` numbers it in the source. */
 VT_MUST_CHECK vt_status pack_splitter_add(struct pack_splitter *splitter, const struct pack_item *item,

@@ -342,6 +342,74 @@ static void webdataset_in_place(void)
                  "train.tar: offset ");
 }
 
+/* A header of a regular file whose size field is base-256. */
+static void put_tar_header(FILE *tar, const char *name, uint64_t size)
+{
+    uint8_t header[512] = {0};
+    unsigned sum = 0;
+    snprintf((char *)header, 100, "%s", name);
+    header[124] = 0x80;
+    for (int i = 0; i < 8; i++)
+        header[135 - i] = (uint8_t)(size >> (8 * i));
+    header[156] = '0';
+    memset(header + 148, ' ', 8);
+    for (int i = 0; i < 512; i++)
+        sum += header[i];
+    snprintf((char *)header + 148, 8, "%06o", sum);
+    CU_ASSERT_EQUAL(fwrite(header, 1, sizeof header, tar), sizeof header);
+}
+
+/* big.jpg, which claims `claimed` bytes and holds `held` (a hole), and its label, behind two samples that are good. */
+static void make_huge_member(const char *folder, uint64_t claimed, int64_t held)
+{
+    char command[600], path[300];
+    snprintf(command, sizeof command, "mkdir %s && head -c -1024 %s > %s/train.tar", below(folder),
+             below("two.tar"), below(folder));
+    CU_ASSERT_EQUAL_FATAL(system(command), 0);
+    snprintf(path, sizeof path, "%s/train.tar", below(folder));
+    FILE *tar = fopen(path, "ab");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(tar);
+    put_tar_header(tar, "big.jpg", claimed);
+    fflush(tar);
+    CU_ASSERT_EQUAL_FATAL(ftruncate(fileno(tar), ftell(tar) + (held + 511) / 512 * 512), 0);
+    fseek(tar, 0, SEEK_END);
+    put_tar_header(tar, "big.cls", 1);
+    const char label[512] = "1";
+    CU_ASSERT_EQUAL(fwrite(label, 1, sizeof label, tar), sizeof label);
+    fclose(tar);
+}
+
+static long peak_kib(void)
+{
+    struct rusage usage;
+    CU_ASSERT_EQUAL(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
+/* What a header claims is checked before anything of that size is allocated or read. */
+static void webdataset_huge_member(void)
+{
+    enum { GIB = 1 << 30 };
+    struct pack_report report;
+    char command[800];
+    snprintf(command, sizeof command,
+             "cd %s && mkdir h && cp tree/val/ant/000.jpg h/x.jpg && cp tree/val/bee/001.png h/y.png && "
+             "echo 0 > h/x.cls && echo 1 > h/y.cls && tar c -b 1 -C h x.cls x.jpg y.cls y.png > two.tar",
+             test_root);
+    CU_ASSERT_EQUAL_FATAL(system(command), 0);
+    make_huge_member("h1", (uint64_t)60 * GIB, 4096);
+    ASSERT_FAILS(pack_run(&(struct pack_desc){.source = below("h1"), .dir = below("y")}, NULL), VT_E_FORMAT,
+                 "member of 64424509440 bytes, only ");
+    make_huge_member("h2", (uint64_t)GIB + 1, (int64_t)GIB + 1);
+    long before = peak_kib();
+    pack(&(struct pack_desc){.source = below("h2"), .dir = below("h2.ds")}, &report);
+    CU_ASSERT(report.split[0].samples == 2 && report.split[0].dropped == 1);
+    CU_ASSERT(peak_kib() - before < GIB / 1024 / 4);
+    struct verify_report verified;
+    ASSERT_OK(verify_run(&(struct verify_desc){.dir = below("h2.ds")}, &verified));
+    CU_ASSERT(verified.samples == 2 && verified.bad == 0 && verified.bad_shards == 0);
+}
+
 /* The disk fills up in the middle of a shard (a file size limit stands for it). */
 static void full_disk(void)
 {
@@ -444,6 +512,7 @@ static const struct test_case cases[] = {
     {"options", options},
     {"CIFAR binary files", cifar_binary},
     {"WebDataset tars in place", webdataset_in_place},
+    {"a WebDataset member of any claimed size", webdataset_huge_member},
     {"a full disk", full_disk},
     {"killed at any moment", killed_at_any_moment},
     {"leftovers of a killed pack", leftovers_of_the_dead},
