@@ -52,7 +52,9 @@ struct step_scalars {
     uint32_t skipped;     /* steps skipped so far; kept across steps */
 };
 
-/* ---- linear: y(M,out) = act(x(M,in) w(out,in)^T + b(out)) ------------------------------------------------------- */
+/* ---- linear: y(M,out) = act(x(M,in) w(out,in)^T + b(out)) -------------------------------------------------------
+ * y is the activation of the sum as rounded to T, so that backward's slope belongs to it and `activation` makes it again from
+ * `pre`. A device whose products have an epilogue for act may take the sum before it is rounded. */
 enum activation { ACT_NONE, ACT_GELU_ERF, ACT_GELU_TANH, ACT_TANH };
 
 struct linear_desc {
@@ -63,6 +65,13 @@ struct linear_desc {
     enum activation act;       /* applied to y; `pre` then saves x w^T + b */
     enum activation input_act; /* of the op that made x: backward_input multiplies dx by input_act'(input_pre) */
     int64_t x_stride;          /* elements between rows of x and dx; 0 = in. input_pre is contiguous [M,in] */
+};
+
+/* ---- activation: y = act(x), elementwise: what linear made of the `pre` it saved, once more ---------------------- */
+struct activation_desc {
+    int64_t rows, columns;
+    enum dtype dtype;     /* T of x and y */
+    enum activation act;  /* not NONE */
 };
 
 /* ---- attention: o = dropout(softmax(scale q k^T)) v, per image and head ------------------------------------------ */
@@ -174,6 +183,9 @@ struct nn_ops {
     void (*linear_backward_input)(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx);
     /* dw(out,in) = dy^T x, db(out) = column sums of dy; fp32, accumulate. db NULL = not wanted. */
     void (*linear_backward_weight)(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db, bool accumulate);
+
+    vt_status (*activation_plan)(struct backend *be, const struct activation_desc *desc, struct op_plan **plan);
+    void (*activation_forward)(struct op_plan *plan, const void *x, void *y); /* overwrites y, which may alias x */
 
     vt_status (*attention_plan)(struct backend *be, const struct attention_desc *desc, struct op_plan **plan);
     /* Overwrites o and lse[B,A,queries] (natural-log sum of exp of scaled scores, fp32; saved for backward). */

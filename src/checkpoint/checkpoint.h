@@ -31,7 +31,8 @@ struct checkpoint_state {
     int attempt;
     int world_size;          /* informational */
     char *config_yaml;       /* resolved run config */
-    char *model_config_json; /* becomes config.json beside model.safetensors (timm style) */
+    char *model_config_json; /* becomes config.json beside model.safetensors (timm style), and stands in the
+                                metadata of the files without a prefix; the same on every rank */
     uint64_t dataset_fingerprint;
     char *dataset_uri;
     char **class_names;

@@ -1,5 +1,6 @@
 #include "checkpoint/record.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,19 +9,12 @@
 #include "base/file.h"
 #include "checkpoint.pb-c.h"
 
-enum { FORMAT_VERSION = 1, RECORD_MAX_BYTES = 256 << 20, CLASSES_MAX = 10 * 1000 * 1000 };
+enum { FORMAT_VERSION = 1, RECORD_MAX_BYTES = 256 << 20, CLASSES_MAX = 10 * 1000 * 1000, FILES_MAX = 1000 };
 
 /* self_crc32c on the wire: the key (field 2000, four fixed bytes) as a varint of two bytes, then the value. */
 enum { SELF_CRC_KEY = 2000 << 3 | 5, SELF_CRC_BYTES = 6 };
 
 static char *text_or_empty(char *text) { return text ? text : (char *)""; }
-
-static char *copy(const char *text)
-{
-    char *twin = strdup(text);
-    VT_CHECK(twin);
-    return twin;
-}
 
 /* Every string of the message is borrowed from the state. */
 static void state_to_message(const struct checkpoint_state *state, Vitrail__Checkpoint *message)
@@ -125,6 +119,26 @@ static vt_status decode_file(const char *path, const Vitrail__CheckpointFile *me
     return VT_OK;
 }
 
+/* The strings of a message as the state's own. Stops at the first that has no room; the rest stay NULL. */
+static bool copy_strings(const Vitrail__Checkpoint *message, struct checkpoint_state *state)
+{
+    if (!(state->config_yaml = strdup(message->config_yaml)) ||
+        !(state->model_config_json = strdup(message->model_config_json)) ||
+        !(state->dataset_uri = strdup(message->dataset_uri)) ||
+        !(state->eval_transform = strdup(message->eval_transform)) || !(state->version = strdup(message->writer)))
+        return false;
+    if (message->tuning.len &&
+        !(state->tuning = strndup((const char *)message->tuning.data, message->tuning.len)))
+        return false;
+    state->class_names = calloc(message->n_class_names + 1, sizeof *state->class_names);
+    if (!state->class_names)
+        return false;
+    for (size_t i = 0; i < message->n_class_names; i++, state->class_count++)
+        if (!(state->class_names[i] = strdup(message->class_names[i])))
+            return false;
+    return true;
+}
+
 static vt_status decode_state(const char *path, const Vitrail__Checkpoint *message, struct checkpoint_state *state)
 {
     size_t channels = sizeof state->mean / sizeof *state->mean;
@@ -138,19 +152,11 @@ static vt_status decode_state(const char *path, const Vitrail__Checkpoint *messa
         .world_size = message->world_size, .dataset_fingerprint = message->dataset_fingerprint,
         .channels = message->channels, .image_size = message->image_size, .best_metric = message->best_metric,
         .best_step = message->best_step, .skipped_steps = message->skipped_steps,
-        .config_yaml = copy(message->config_yaml), .model_config_json = copy(message->model_config_json),
-        .dataset_uri = copy(message->dataset_uri), .eval_transform = copy(message->eval_transform),
-        .version = copy(message->writer),
     };
     memcpy(state->mean, message->mean, sizeof state->mean);
     memcpy(state->std, message->std, sizeof state->std);
-    if (message->tuning.len)
-        state->tuning = strndup((const char *)message->tuning.data, message->tuning.len);
-    state->class_names = calloc(message->n_class_names + 1, sizeof *state->class_names);
-    VT_CHECK(state->class_names);
-    for (size_t i = 0; i < message->n_class_names; i++)
-        state->class_names[i] = copy(message->class_names[i]);
-    state->class_count = (int)message->n_class_names;
+    if (!copy_strings(message, state))
+        return VT_FAIL(VT_E_MEMORY, "%s: no memory for the state and %zu class names", path, message->n_class_names);
     return VT_OK;
 }
 
@@ -168,8 +174,15 @@ vt_status record_decode(const char *path, const uint8_t *bytes, size_t size, str
         goto out;
     }
     VT_TRY_OUT(decode_state(path, message, &record->state));
+    if (message->n_files > FILES_MAX) {
+        status = VT_FAIL(VT_E_LIMIT, "%s: %zu files, at most %d are read", path, message->n_files, FILES_MAX);
+        goto out;
+    }
     record->files = calloc(message->n_files + 1, sizeof *record->files);
-    VT_CHECK(record->files);
+    if (!record->files) {
+        status = VT_FAIL(VT_E_MEMORY, "%s: no memory for %zu files", path, message->n_files);
+        goto out;
+    }
     for (size_t i = 0; i < message->n_files; i++) {
         record->file_count++;
         VT_TRY_OUT(decode_file(path, message->files[i], &record->files[i]));

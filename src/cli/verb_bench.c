@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "cli/bench.h"
 #include "cli/cli.h"
 #include "train/gemm_rate.h"
@@ -25,6 +26,8 @@ static void print_step(const struct bench_desc *desc, const struct trainer *t, d
         json_set_int(object, "batch", t->config.data.batch);
         json_set_int(object, "micro_batch", t->micro_rows);
         json_set_int(object, "ranks", t->comm->size);
+        json_set_int(object, "memory_bytes", (int64_t)(memory_plan_device(&t->memory) + memory_plan_host(&t->memory)));
+        json_set_int(object, "activation_bytes", (int64_t)vit_memory_plan(t->vit).activations);
         json_set_double(object, "gflops_per_rank", flops * 1e-9);
         json_set_double(object, "gemm_gflops_per_rank", gemm_rate * 1e-9);
         json_set_double(object, "mfu_of_gemm_peak", flops / gemm_rate);
@@ -39,6 +42,10 @@ static void print_step(const struct bench_desc *desc, const struct trainer *t, d
     printf("step       %10.2f ms (median of %d)   %10.1f images/s\n", median_ms, desc->steps, images);
     printf("rate       %10.1f GFLOP/s per rank, %.1f %% of %.1f GFLOP/s that the model's matrix products reach alone\n",
            flops * 1e-9, 100 * flops / gemm_rate, gemm_rate * 1e-9);
+    char all[32], activations[32];
+    text_format_bytes((double)(memory_plan_device(&t->memory) + memory_plan_host(&t->memory)), all, sizeof all);
+    text_format_bytes((double)vit_memory_plan(t->vit).activations, activations, sizeof activations);
+    printf("memory     %s per rank, of it activations %s\n", all, activations);
     printf("time split (mean ms): data wait %.2f, copy %.2f, forward %.2f, backward %.2f, exposed all-reduce %.2f, optimizer %.2f\n",
            mean->data_wait, mean->copy, mean->forward, mean->backward, mean->comm_exposed, mean->optimizer);
 }

@@ -49,12 +49,21 @@ static vt_status parse_float(const struct option *option, const char *text, cons
     return VT_OK;
 }
 
+/* The choice that an old word stands for, or the word itself. */
+static const char *today(const struct option *option, const char *text)
+{
+    for (const char *const *word = option->formerly; word && *word; word += 2)
+        if (strcmp(text, word[0]) == 0)
+            return word[1];
+    return text;
+}
+
 static vt_status parse_enum(const struct option *option, const char *text, const char *where, int *out)
 {
     char choices[256] = "";
     size_t used = 0;
     for (int i = 0; option->choices[i]; i++) {
-        if (strcmp(text, option->choices[i]) == 0) {
+        if (strcmp(today(option, text), option->choices[i]) == 0) {
             *out = i;
             return VT_OK;
         }

@@ -12,6 +12,8 @@ static const char *const schedule_names[] = {"cosine", "linear", "rsqrt", "const
 static const char *const reduction_names[] = {"fast", "exact", NULL};
 static const char *const device_names[] = {"auto", "cpu", "cuda", "ref", NULL};
 static const char *const dtype_names[] = {"auto", "fp32", "bf16", NULL};
+static const char *const recompute_names[] = {"none", "light", "block", NULL};
+static const char *const recompute_formerly[] = {"false", "none", "true", "block", NULL}; /* in older run folders */
 static const char *const comm_names[] = {"auto", "self", "mpi", "nccl", NULL};
 static const char *const wire_names[] = {"fp32", "bf16", NULL};
 static const char *const if_exists_names[] = {"resume", "fail", "new", NULL};
@@ -36,6 +38,9 @@ enum { FIXED = 0, MAY_CHANGE = 1 };
     {FIELD(section, field), .type = OPTION_STRING, .initial = value, .may_change = resume, .help = text}
 #define ENUM(section, field, value, names, resume, text)                                                               \
     {FIELD(section, field), .type = OPTION_ENUM, .initial = value, .choices = names, .may_change = resume, .help = text}
+#define ENUM_WAS(section, field, value, names, old_names, resume, text)                                                \
+    {FIELD(section, field), .type = OPTION_ENUM, .initial = value, .choices = names, .formerly = old_names,            \
+     .may_change = resume, .help = text}
 #define DURATION(section, field, value, resume, text)                                                                  \
     {FIELD(section, field), .type = OPTION_DURATION, .initial = value, .may_change = resume, .help = text}
 #define FLOATS(section, field, value, fewest, most, lo, hi, resume, text)                                              \
@@ -115,7 +120,8 @@ static const struct option options[] = {
     ENUM(compute, dtype, "auto", dtype_names, FIXED, "matrix arithmetic; auto = bf16 where the hardware has it"),
     INT(compute, threads, "0", 0, 4096, MAY_CHANGE, "compute threads of each rank on the CPU; 0 = auto"),
     INT(compute, micro_batch, "0", 0, 1048576, MAY_CHANGE, "images of one forward and backward pass of a rank; 0 = auto"),
-    BOOL(compute, recompute, "false", MAY_CHANGE, "recompute the activations of blocks in backward, to save memory"),
+    ENUM_WAS(compute, recompute, "none", recompute_names, recompute_formerly, MAY_CHANGE,
+             "activation checkpointing, what backward recomputes: nothing, LayerNorm and GELU outputs, whole blocks"),
 
     ENUM(comm, backend, "auto", comm_names, MAY_CHANGE, "auto = nccl on GPUs, mpi on CPUs, self with one rank"),
     FLOAT(comm, bucket_mb, "25", 0.01, 65536, MAY_CHANGE, "gradient bytes of one all-reduce, in MB"),

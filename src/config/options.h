@@ -28,8 +28,9 @@ struct option {
     const char *initial;        /* the default, as YAML text */
     double min, max;            /* inclusive; of every element for lists */
     const char *const *choices; /* OPTION_ENUM: NULL-terminated */
-    int min_count, max_count;   /* OPTION_FLOATS */
-    bool may_change;            /* when a run is resumed */
+    const char *const *formerly; /* OPTION_ENUM: pairs of an old word, still read, and its choice; NULL ends; or NULL */
+    int min_count, max_count;    /* OPTION_FLOATS */
+    bool may_change;             /* when a run is resumed */
     const char *help;
 };
 

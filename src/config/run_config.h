@@ -37,6 +37,7 @@ enum config_schedule {
 enum config_reduction { CONFIG_REDUCTION_FAST, CONFIG_REDUCTION_EXACT };
 enum config_device { CONFIG_DEVICE_AUTO, CONFIG_DEVICE_CPU, CONFIG_DEVICE_CUDA, CONFIG_DEVICE_REF };
 enum config_dtype { CONFIG_DTYPE_AUTO, CONFIG_DTYPE_FP32, CONFIG_DTYPE_BF16 };
+enum config_recompute { CONFIG_RECOMPUTE_NONE, CONFIG_RECOMPUTE_LIGHT, CONFIG_RECOMPUTE_BLOCK };
 enum config_comm { CONFIG_COMM_AUTO, CONFIG_COMM_SELF, CONFIG_COMM_MPI, CONFIG_COMM_NCCL };
 enum config_wire { CONFIG_WIRE_FP32, CONFIG_WIRE_BF16 };
 enum config_if_exists { CONFIG_IF_EXISTS_RESUME, CONFIG_IF_EXISTS_FAIL, CONFIG_IF_EXISTS_NEW };
@@ -121,7 +122,7 @@ struct run_config {
         enum config_device device;
         enum config_dtype dtype;
         int threads, micro_batch; /* 0 = auto */
-        bool recompute;
+        enum config_recompute recompute;
     } compute;
     struct {
         enum config_comm backend;

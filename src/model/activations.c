@@ -28,20 +28,24 @@ void activations_close(struct activations *acts)
     acts->blocks = NULL;
 }
 
-static void layout_block(struct layout *l, struct block_activations *block, const struct vit_desc *desc)
+/* What lies elsewhere when it is made again (LIGHT): y1 and y2 in acts.y, h in acts.wide. All three are dead by the
+ * time their place gets the gradient that backward has there. */
+static void layout_block(struct layout *l, const struct activations *acts, struct block_activations *block,
+                         const struct vit_desc *desc)
 {
+    const bool light = desc->training && desc->recompute == RECOMPUTE_LIGHT;
     const struct vit_config *c = &desc->config;
     const int64_t M = desc->batch * vit_tokens(c), D = c->width, F = c->mlp_width;
     const enum dtype T = desc->dtype, R = desc->dtype_stream;
     block->x1 = take(l, M * D, R);
-    block->y1 = take(l, M * D, T);
+    block->y1 = light ? acts->y : take(l, M * D, T);
     block->stats1 = take(l, M * 2, DTYPE_F32);
     block->qkv = take(l, M * 3 * D, T);
     block->o = take(l, M * D, T);
     block->lse = take(l, M * c->heads, DTYPE_F32);
     if (desc->training) {
         block->x2 = take(l, M * D, R);
-        block->y2 = take(l, M * D, T);
+        block->y2 = light ? acts->y : take(l, M * D, T);
         block->stats2 = take(l, M * 2, DTYPE_F32);
         block->pre = take(l, M * F, T);
     } else { /* the stream is updated in place, the norms take turns */
@@ -50,7 +54,7 @@ static void layout_block(struct layout *l, struct block_activations *block, cons
         block->stats2 = block->stats1;
         block->pre = NULL;
     }
-    block->h = take(l, M * F, T);
+    block->h = light ? acts->wide : take(l, M * F, T);
 }
 
 static void layout_head(struct layout *l, struct activations *acts, const struct vit_desc *desc)
@@ -81,10 +85,14 @@ size_t activations_layout(struct activations *acts, const struct vit_desc *desc,
     acts->patches = take(&l, desc->batch * vit_patches(c) * c->channels * c->patch_size * c->patch_size, T);
     acts->delta = take(&l, M * D, T);
     acts->y = take(&l, M * D, T);
+    if (desc->training) {
+        acts->dx = take(&l, M * D, R);
+        acts->wide = take(&l, M * (F > 3 * D ? F : 3 * D), T);
+    }
     for (int i = 0; i < c->depth; i++) {
-        const bool own = desc->training && !desc->recompute;
+        const bool own = desc->training && desc->recompute != RECOMPUTE_BLOCK;
         if (i == 0 || own) {
-            layout_block(&l, &acts->blocks[i], desc);
+            layout_block(&l, acts, &acts->blocks[i], desc);
             continue;
         }
         acts->blocks[i] = acts->blocks[0];
@@ -92,9 +100,5 @@ size_t activations_layout(struct activations *acts, const struct vit_desc *desc,
             acts->blocks[i].x1 = take(&l, M * D, R);
     }
     layout_head(&l, acts, desc);
-    if (desc->training) {
-        acts->dx = take(&l, M * D, R);
-        acts->wide = take(&l, M * (F > 3 * D ? F : 3 * D), T);
-    }
     return l.used;
 }

@@ -1,6 +1,6 @@
 /* The activation plan: every tensor a pass leaves for later, in one device arena. A training replica keeps each block's
- * tensors until its backward, or with `recompute` only its x1; an evaluation replica runs every block in the buffers of
- * one. Private to this room. */
+ * tensors until its backward; recomputing LIGHT, y1, y2 and h are places that all blocks share, and recomputing BLOCK
+ * all but x1 is; an evaluation replica runs every block in the buffers of one. Private to this room. */
 #ifndef VT_MODEL_ACTIVATIONS_H
 #define VT_MODEL_ACTIVATIONS_H
 
@@ -27,7 +27,7 @@ struct block_activations {
 struct activations {
     void *patches; /* T [B*n, C*P*P] */
     void *delta;   /* T [M,D]: a branch's output until the next add_norm takes it; in backward its gradient */
-    void *y;       /* T [M,D]: final norm's output; in backward the gradient of any norm's output, and of o */
+    void *y; /* T [M,D]: final norm's output; in backward the gradient of any norm's output, and of o; LIGHT: y1, y2 */
     struct block_activations *blocks; /* [depth], owned */
     void *x_final;                    /* R [M,D] */
     float *stats_final;               /* [M,2] */
@@ -41,7 +41,7 @@ struct activations {
     void *dfeatures; /* T [B,J]: gradient of pre_logits_pre */
     void *dpooled;   /* T [B,D] */
     void *dx;        /* R [M,D]: gradient of the stream */
-    void *wide;      /* T [M, max(F,3D)]: dh, then dqkv; before them a recomputed block's attention output */
+    void *wide; /* T [M, max(F,3D)]: dh, then dqkv; before them LIGHT's h, or a recomputed block's projection output */
 };
 
 /* Allocates the host array of blocks. VT_E_MEMORY. */

@@ -15,6 +15,12 @@ float block_drop_path(const struct vit_config *config, int layer)
     return config->depth > 1 ? config->drop_path * (float)layer / (float)(config->depth - 1) : 0;
 }
 
+/* What the last block of a forward left in places that blocks share is still there when backward begins. */
+static bool is_last(const struct vit *vit, int layer)
+{
+    return layer == vit->desc.config.depth - 1;
+}
+
 static vt_status plan_linear(struct vit *vit, struct linear_desc desc, struct op_plan **plan)
 {
     desc.rows = vit_rows(vit);
@@ -31,7 +37,13 @@ vt_status block_plan_shared(struct vit *vit)
     VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = D, .bias = true}, &l->proj));
     VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = F, .bias = true, .act = c->gelu}, &l->fc1));
     VT_TRY(plan_linear(vit, (struct linear_desc){.in = F, .out = D, .bias = true, .input_act = c->gelu}, &l->fc2));
-    return vit->desc.training && vit->desc.recompute ? block_plan_first_norm(vit, 0, &l->norm1_again) : VT_OK;
+    if (!vit->desc.training || vit->desc.recompute == RECOMPUTE_NONE)
+        return VT_OK;
+    VT_TRY(block_plan_first_norm(vit, 0, &l->norm_again)); /* the first norm has no delta, and no draws */
+    if (vit->desc.recompute != RECOMPUTE_LIGHT)
+        return VT_OK;
+    const struct activation_desc gelu = {.rows = vit_rows(vit), .columns = F, .dtype = vit->desc.dtype, .act = c->gelu};
+    return vit->be->nn.activation_plan(vit->be, &gelu, &l->gelu_again);
 }
 
 static struct add_norm_desc norm_desc(const struct vit *vit)
@@ -135,7 +147,8 @@ void block_close(struct vit *vit)
     op_plan_close(&vit->shared.proj);
     op_plan_close(&vit->shared.fc1);
     op_plan_close(&vit->shared.fc2);
-    op_plan_close(&vit->shared.norm1_again);
+    op_plan_close(&vit->shared.norm_again);
+    op_plan_close(&vit->shared.gelu_again);
     for (int i = 0; vit->blocks && i < vit->desc.config.depth; i++) {
         op_plan_close(&vit->blocks[i].norm1);
         op_plan_close(&vit->blocks[i].attention);
@@ -199,18 +212,35 @@ void block_forward(const struct vit *vit, int layer, const struct pass *pass)
                        delta, NULL);
 }
 
-/* Fill the shared buffers again from the one tensor kept, x1; fc2's output is not needed. */
-static void recompute(const struct vit *vit, int layer, const struct pass *pass)
+/* y from the sum x that the norm left; stats get the bits they had. */
+static void norm_again(const struct vit *vit, const struct pass *pass, struct linear_rows rows, const void *x, void *y,
+                       float *stats)
 {
+    const struct add_norm_forward_args norm = {.x = x,
+                                               .weight = master_of(vit, pass, rows.weight),
+                                               .bias = master_of(vit, pass, rows.bias),
+                                               .y = y,
+                                               .stats = stats};
+    vit->be->nn.add_norm_forward(vit->shared.norm_again, &norm, &pass->random);
+}
+
+/* RECOMPUTE_BLOCK: fill the shared buffers again from the one tensor kept, x1; fc2's output is not needed. */
+static void run_again(const struct vit *vit, int layer, const struct pass *pass)
+{
+    const struct block_activations *a = &vit->acts.blocks[layer];
+    norm_again(vit, pass, vit->blocks[layer].norm1_rows, a->x1, a->y1, a->stats1);
+    forward_inner(vit, layer, pass, vit->acts.wide);
+}
+
+/* RECOMPUTE_LIGHT: h from pre. */
+static void gelu_again(const struct vit *vit, int layer, const struct pass *pass)
+{
+    const struct nn_ops *nn = &vit->be->nn;
     const struct block *b = &vit->blocks[layer];
     const struct block_activations *a = &vit->acts.blocks[layer];
-    const struct add_norm_forward_args norm1 = {.x = a->x1,
-                                                .weight = master_of(vit, pass, b->norm1_rows.weight),
-                                                .bias = master_of(vit, pass, b->norm1_rows.bias),
-                                                .y = a->y1,
-                                                .stats = a->stats1};
-    vit->be->nn.add_norm_forward(vit->shared.norm1_again, &norm1, &pass->random);
-    forward_inner(vit, layer, pass, vit->acts.wide);
+    nn->activation_forward(vit->shared.gelu_again, a->pre, a->h);
+    if (b->mlp_dropout)
+        nn->dropout_forward(b->mlp_dropout, a->h, a->h, &pass->random);
 }
 
 static void backward_mlp(const struct vit *vit, int layer, const struct pass *pass)
@@ -221,11 +251,16 @@ static void backward_mlp(const struct vit *vit, int layer, const struct pass *pa
     const struct block_activations *a = &vit->acts.blocks[layer];
     const struct grads *g = &pass->grads;
     void *dx = vit->acts.dx, *ddelta = vit->acts.delta, *dy = vit->acts.y, *dh = vit->acts.wide;
+    const bool light = vit->desc.recompute == RECOMPUTE_LIGHT;
 
+    if (light && !is_last(vit, layer))
+        gelu_again(vit, layer, pass);
     nn->linear_backward_weight(l->fc2, a->h, ddelta, grad_of(g, b->fc2.weight), NULL, g->accumulate);
     nn->linear_backward_input(l->fc2, ddelta, matrix_of(vit, pass, b->fc2.weight), a->pre, dh);
     if (b->mlp_dropout) /* commutes with the product by gelu'(pre) */
         nn->dropout_forward(b->mlp_dropout, dh, dh, &pass->random);
+    if (light) /* here, as y2 lies where dy will; the final norm's output lay there too */
+        norm_again(vit, pass, b->norm2_rows, a->x2, a->y2, a->stats2);
     nn->linear_backward_weight(l->fc1, a->y2, dh, grad_of(g, b->fc1.weight), grad_of(g, b->fc1.bias), g->accumulate);
     nn->linear_backward_input(l->fc1, dh, matrix_of(vit, pass, b->fc1.weight), NULL, dy);
     const struct add_norm_backward_args norm2 = {.dy = dy,
@@ -256,6 +291,8 @@ static void backward_attention(const struct vit *vit, int layer, const struct pa
     nn->linear_backward_input(l->proj, ddelta, matrix_of(vit, pass, b->proj.weight), NULL, d_o);
     nn->attention_backward(b->attention, part(vit, a->qkv, 0), part(vit, a->qkv, 1), part(vit, a->qkv, 2), a->o, a->lse,
                            d_o, part(vit, dqkv, 0), part(vit, dqkv, 1), part(vit, dqkv, 2), &pass->random);
+    if (vit->desc.recompute == RECOMPUTE_LIGHT) /* here, as y1 lies where d_o did */
+        norm_again(vit, pass, b->norm1_rows, a->x1, a->y1, a->stats1);
     nn->linear_backward_weight(l->qkv, a->y1, dqkv, grad_of(g, b->qkv.weight), grad_of(g, b->qkv.bias), g->accumulate);
     nn->linear_backward_input(l->qkv, dqkv, matrix_of(vit, pass, b->qkv.weight), NULL, dy);
     const struct add_norm_backward_args norm1 = {.dy = dy,
@@ -278,8 +315,8 @@ static void backward_attention(const struct vit *vit, int layer, const struct pa
  */
 void block_backward(const struct vit *vit, int layer, const struct pass *pass)
 {
-    if (vit->desc.recompute && layer < vit->desc.config.depth - 1) /* the last block's tensors are still there */
-        recompute(vit, layer, pass);
+    if (vit->desc.recompute == RECOMPUTE_BLOCK && !is_last(vit, layer))
+        run_again(vit, layer, pass);
     backward_mlp(vit, layer, pass);
     backward_attention(vit, layer, pass);
 }

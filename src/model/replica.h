@@ -19,7 +19,8 @@ struct patch_embed {
 /* The same in every block (no draws): planned once. */
 struct block_shared {
     struct op_plan *qkv, *proj, *fc1, *fc2;
-    struct op_plan *norm1_again; /* of the sum already made; NULL unless blocks are recomputed */
+    /* For recomputing, else NULL: a norm of the sum already made; the activation of fc1 from `pre`. */
+    struct op_plan *norm_again, *gelu_again;
 };
 struct block {
     struct op_plan *norm1, *attention, *norm2, *mlp_dropout; /* per layer: each has its own draws; dropout NULL = off */

@@ -66,6 +66,15 @@ out:
     return status;
 }
 
+size_t vit_activation_bytes(const struct vit_desc *desc)
+{
+    struct activations acts = {0};
+    VT_CHECK(activations_open(&acts, desc->config.depth) == VT_OK);
+    size_t bytes = activations_layout(&acts, desc, NULL);
+    activations_close(&acts);
+    return bytes;
+}
+
 vt_status vit_allocate(struct vit *vit)
 {
     VT_TRY(device_arena_commit(&vit->arena, vit->be, "activations"));
@@ -94,8 +103,8 @@ static const struct op_plan *plan_at(const struct vit *vit, int index, int *coun
     const struct block_shared *l = &vit->shared;
     const struct head *h = &vit->head;
     const struct op_plan *single[] = {
-        vit->embed.patchify, vit->embed.proj, vit->embed.embed, l->qkv,        l->proj, l->fc1, l->fc2,
-        l->norm1_again,      h->norm,         h->pool,          h->pre_logits, h->head, h->loss};
+        vit->embed.patchify, vit->embed.proj, vit->embed.embed, l->qkv,  l->proj,       l->fc1,  l->fc2,
+        l->norm_again,       l->gelu_again,   h->norm,          h->pool, h->pre_logits, h->head, h->loss};
     enum { SINGLE = sizeof single / sizeof *single, PER_BLOCK = 4 };
     *count = SINGLE + PER_BLOCK * vit->desc.config.depth;
     if (index < SINGLE)

@@ -15,6 +15,15 @@
 
 struct vit; /* opaque */
 
+/* What backward has to work with, per block (kept bytes: vit_activation_bytes). The same bits at every level, as each
+ * op is a function of its inputs (on a GPU whose products have a GELU epilogue, LIGHT's GELU is that of the rounded
+ * sum). */
+enum vit_recompute {
+    RECOMPUTE_NONE,  /* every tensor is kept */
+    RECOMPUTE_LIGHT, /* the outputs of LayerNorm and GELU are made again where a weight gradient needs them */
+    RECOMPUTE_BLOCK  /* only the stream is kept and the block runs again: about a third more time */
+};
+
 struct vit_desc {
     struct vit_config config;
     const struct param_table *params; /* borrowed; made by vit_params, must outlive the replica */
@@ -22,8 +31,7 @@ struct vit_desc {
     enum dtype dtype;                 /* T */
     enum dtype dtype_stream;          /* R; fp32 unless the backend prefers bf16 */
     bool training;                    /* false: forward only, nothing saved for backward */
-    bool recompute;                   /* training: keep only the stream of each block, recompute the rest in backward
-                                       * (a third more time; the same bits, as every op is a function of its inputs) */
+    enum vit_recompute recompute;     /* training only */
     uint64_t seed;                    /* of dropout and drop-path */
     enum loss_kind loss;
     float smoothing;
@@ -38,6 +46,8 @@ struct vit_memory {
 /* Make all plans and reserve activations. Nothing is allocated on the device until vit_allocate. */
 VT_MUST_CHECK vt_status vit_open(const struct vit_desc *desc, struct backend *be, struct vit **out);
 struct vit_memory vit_memory_plan(const struct vit *vit);
+/* Bytes of the activations of such a replica, without planning it; desc->params is not looked at. */
+size_t vit_activation_bytes(const struct vit_desc *desc);
 /* Allocate activations; after every plan of the process exists and before the first pass (then
  * backend->reserve_workspace). */
 VT_MUST_CHECK vt_status vit_allocate(struct vit *vit);

@@ -60,34 +60,45 @@ static int largest_part(const struct memory_plan *plan, bool host)
     return largest;
 }
 
-vt_status memory_plan_check_device(const struct memory_plan *plan, size_t memory_bytes)
+/* `total` splits into what fit knows and the rest, which stays. */
+static void advise(struct memory_fit *fit, size_t total, size_t limit, char *text, size_t bytes)
+{
+    fit->fixed = 0;
+    fit->fixed = total - memory_fit_bytes(fit, (int)fit->train.batch, fit->train.recompute);
+    memory_fit_advice(fit, limit, text, bytes);
+}
+
+vt_status memory_plan_check_device(const struct memory_plan *plan, struct memory_fit fit, size_t memory_bytes)
 {
     size_t need = memory_plan_device(plan);
     if (memory_bytes == 0 || need <= memory_bytes)
         return VT_OK;
-    char needed[32], there[32], part[32];
+    char needed[32], there[32], part[32], advice[160];
     int largest = largest_part(plan, false);
     text_format_bytes((double)need, needed, sizeof needed);
     text_format_bytes((double)memory_bytes, there, sizeof there);
     text_format_bytes((double)plan->lines[largest].device, part, sizeof part);
-    return VT_FAIL(VT_E_MEMORY, "the plan needs %s on the device, which has %s; the largest part is %s with %s: lower "
-                   "compute.micro_batch or the model", needed, there, plan->lines[largest].what, part);
+    fit.shared = false;
+    advise(&fit, need, memory_bytes, advice, sizeof advice);
+    return VT_FAIL(VT_E_MEMORY, "the plan needs %s on the device, which has %s; the largest part is %s with %s: %s", needed,
+                   there, plan->lines[largest].what, part, advice);
 }
 
-vt_status memory_plan_check_host(const struct memory_plan *plan, bool shared, int ranks_on_host)
+vt_status memory_plan_check_host(const struct memory_plan *plan, struct memory_fit fit, int ranks_on_host)
 {
-    double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    size_t mine = memory_plan_host(plan) + (shared ? memory_plan_device(plan) : 0);
+    double memory = 0.95 * (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    size_t mine = memory_plan_host(plan) + (fit.shared ? memory_plan_device(plan) : 0);
     double need = (double)mine * ranks_on_host;
-    if (need <= 0.95 * memory)
+    if (need <= memory)
         return VT_OK;
     int largest = largest_part(plan, true);
-    char needed[32], there[32], part[32];
+    char needed[32], there[32], part[32], advice[160] = "lower compute.micro_batch";
     text_format_bytes(need, needed, sizeof needed);
     text_format_bytes(memory, there, sizeof there);
     text_format_bytes((double)(plan->lines[largest].device + plan->lines[largest].host), part, sizeof part);
+    if (fit.shared)
+        advise(&fit, mine, (size_t)(memory / ranks_on_host), advice, sizeof advice);
     return VT_FAIL(VT_E_MEMORY,
-                   "the plan needs %s on this host (%d ranks), which has %s; the largest part is %s with %s: lower "
-                   "compute.micro_batch, eval.batch or the model",
-                   needed, ranks_on_host, there, plan->lines[largest].what, part);
+                   "the plan needs %s on this host (%d ranks), which has %s for it; the largest part is %s with %s: %s",
+                   needed, ranks_on_host, there, plan->lines[largest].what, part, advice);
 }

@@ -43,17 +43,58 @@ static int64_t fit_micro_batch(int64_t rows, int64_t wanted)
     return best + best % 2;
 }
 
-/* The fewest microbatches whose activations fit beside weights, optimizer and evaluation, as equal as can be. Estimates: about
- * 18 elements of the stream's width are kept per token and layer (with mlp_width = 4 width), 24 bytes per parameter. */
+/* The training replica; its batch is chosen by then, or about to be. */
+static struct vit_desc replica_of(const struct trainer *t)
+{
+    static const enum vit_recompute recompute[] = {[CONFIG_RECOMPUTE_NONE] = RECOMPUTE_NONE,
+                                                   [CONFIG_RECOMPUTE_LIGHT] = RECOMPUTE_LIGHT,
+                                                   [CONFIG_RECOMPUTE_BLOCK] = RECOMPUTE_BLOCK};
+    const struct run_config *config = &t->config;
+    return (struct vit_desc){.config = t->data.model,
+                             .params = &t->table,
+                             .batch = t->micro_rows,
+                             .dtype = t->dtype,
+                             .dtype_stream = t->dtype_stream,
+                             .training = true,
+                             .seed = (uint64_t)config->run.seed,
+                             .loss = config->loss.name == CONFIG_LOSS_SOFTMAX ? LOSS_SOFTMAX : LOSS_SIGMOID,
+                             .smoothing = (float)config->loss.smoothing,
+                             .labels = t->data.labels,
+                             .recompute = recompute[config->compute.recompute]};
+}
+
+static struct weights_desc weights_of(const struct trainer *t)
+{
+    return (struct weights_desc){.table = &t->table,
+                                 .dtype = t->dtype,
+                                 .training = true,
+                                 .optimizer = t->config.optim.name == CONFIG_OPTIM_ADAMW ? OPTIMIZER_ADAMW : OPTIMIZER_SGD,
+                                 .ema = t->config.train.ema > 0};
+}
+
+static struct memory_fit fit_of(const struct trainer *t)
+{
+    bool evaluation = t->data.val.samples > 0;
+    return (struct memory_fit){
+        .train = replica_of(t),
+        .evaluation = evaluation,
+        .shape = {t->micro_rows, t->data.model.image_size, t->data.model.channels, t->data.labels},
+        .rings = evaluation ? 2 : 1,
+        .shared = t->be->host_memory};
+}
+
+/* The fewest microbatches that fit beside weights and optimizer, as equal as can be. A fifth is left to the workspace, not
+ * known yet, and to the driver. */
 static int64_t fit_device_memory(const struct trainer *t, int64_t rows)
 {
-    const struct vit_config *m = &t->data.model;
-    double row = (double)vit_tokens(m) * m->depth * (10.0 * m->width + 2.0 * m->mlp_width) * (double)dtype_bytes(t->dtype);
-    double room = 0.8 * (double)t->be->memory_bytes - 24.0 * (double)t->table.total;
-    double capacity = room / row;
-    if (capacity >= (double)rows)
+    size_t host;
+    struct weights_desc weights = weights_of(t);
+    struct memory_fit fit = fit_of(t);
+    weights_memory(&weights, t->be->host_memory, &fit.fixed, &host);
+    int64_t capacity = memory_fit_rows(&fit, fit.train.recompute, t->be->memory_bytes / 5 * 4, (int)(rows + rows % 2));
+    if (capacity >= rows)
         return rows;
-    int64_t count = capacity < 2 ? (rows + 1) / 2 : (int64_t)ceil((double)rows / capacity);
+    int64_t count = capacity < 2 ? (rows + 1) / 2 : (rows + capacity - 1) / capacity;
     return (rows + count - 1) / count;
 }
 
@@ -82,22 +123,10 @@ static int choose_loader_threads(const struct trainer *t)
 
 static vt_status plan_replicas(struct trainer *t)
 {
-    const struct run_config *config = &t->config;
-    enum loss_kind loss = config->loss.name == CONFIG_LOSS_SOFTMAX ? LOSS_SOFTMAX : LOSS_SIGMOID;
+    const struct vit_desc vit = replica_of(t);
     const char *missing = ops_missing(t->be);
     if (missing)
         return VT_FAIL(VT_E_UNSUPPORTED, "backend %s has no %s", t->be->name, missing);
-    struct vit_desc vit = {.config = t->data.model,
-                           .params = &t->table,
-                           .batch = t->micro_rows,
-                           .dtype = t->dtype,
-                           .dtype_stream = t->dtype_stream,
-                           .training = true,
-                           .seed = (uint64_t)config->run.seed,
-                           .loss = loss,
-                           .smoothing = (float)config->loss.smoothing,
-                           .labels = t->data.labels,
-                           .recompute = config->compute.recompute};
     VT_TRY(vit_open(&vit, t->be, &t->vit));
     t->has_evaluator = t->data.val.samples > 0;
     if (!t->has_evaluator)
@@ -108,27 +137,21 @@ static vt_status plan_replicas(struct trainer *t)
                                        .labels = t->data.labels,
                                        .dtype = t->dtype,
                                        .dtype_stream = t->dtype_stream,
-                                       .loss = loss};
+                                       .loss = vit.loss};
     return evaluator_open(&t->evaluator, t->be, &evaluator);
-}
-
-static struct weights_desc weights_of(const struct trainer *t)
-{
-    return (struct weights_desc){.table = &t->table,
-                                 .dtype = t->dtype,
-                                 .training = true,
-                                 .optimizer = t->config.optim.name == CONFIG_OPTIM_ADAMW ? OPTIMIZER_ADAMW : OPTIMIZER_SGD,
-                                 .ema = t->config.train.ema > 0};
 }
 
 static void plan_memory(struct trainer *t)
 {
+    static const char *const labels[] = {[CONFIG_RECOMPUTE_NONE] = "activations",
+                                         [CONFIG_RECOMPUTE_LIGHT] = "activations (recompute light)",
+                                         [CONFIG_RECOMPUTE_BLOCK] = "activations (recompute block)"};
     size_t device, host;
     struct weights_desc weights = weights_of(t);
     struct batch_shape shape = {t->micro_rows, t->data.model.image_size, t->data.model.channels, t->data.labels};
     weights_memory(&weights, t->be->host_memory, &device, &host);
     memory_plan_add(&t->memory, "weights and optimizer", device, host);
-    memory_plan_add(&t->memory, "activations", vit_memory_plan(t->vit).activations, 0);
+    memory_plan_add(&t->memory, labels[t->config.compute.recompute], vit_memory_plan(t->vit).activations, 0);
     if (t->has_evaluator)
         memory_plan_add(&t->memory, "evaluation", vit_memory_plan(t->evaluator.vit).activations, 0);
     memory_plan_add(&t->memory, "workspace", t->be->workspace_bytes, 0);
@@ -248,8 +271,8 @@ static vt_status allocate_rank(struct trainer *t, bool quiet)
     plan_memory(t);
     if (!quiet)
         print_plan(t);
-    VT_TRY(memory_plan_check_host(&t->memory, t->be->host_memory, t->comm->local_size));
-    VT_TRY(memory_plan_check_device(&t->memory, t->be->memory_bytes));
+    VT_TRY(memory_plan_check_host(&t->memory, fit_of(t), t->comm->local_size));
+    VT_TRY(memory_plan_check_device(&t->memory, fit_of(t), t->be->memory_bytes));
     VT_TRY(allocate(t));
     return open_optimizer(t);
 }

@@ -44,7 +44,7 @@ refused 1 'exact' "$V" train tiny.yaml train.reduction=exact run.dir=run
 refused 1 'cuda' "$V" train tiny.yaml compute.device=cuda run.dir=run
 refused 2 'blocks\.9' "$V" train tiny.yaml 'optim.decay_rules=["blocks.9.*": 0]' run.dir=run
 refused 2 'a matrix of 12884901888 values' "$V" train tiny.yaml model.width=65536 model.mlp_width=262144 run.dir=run
-refused 1 'plan needs .* lower' "$V" train tiny.yaml model.width=16384 model.mlp_width=65536 model.depth=200 run.dir=run
+refused 1 'plan needs .* no microbatch fits' "$V" train tiny.yaml model.width=16384 model.mlp_width=65536 model.depth=200 run.dir=run
 
 # The same mistakes under mpirun: found before any rank starts, or by all ranks and told once.
 with 's/  depth: 2/  depht: 2/'

@@ -15,14 +15,17 @@ struct model_case {
     const char *name, *size; /* size: NULL = the fields below */
     int image, patch, channels, width, depth, heads, mlp, classes;
     int batch;
-    bool mean_pool, tanh_gelu, random, recompute, sigmoid, big;
+    bool mean_pool, tanh_gelu, random, sigmoid, big;
+    enum vit_recompute recompute;
 };
 
 static const struct model_case models[] = {
     {"tiny", NULL, 28, 7, 1, 64, 2, 2, 128, 10, 6, .tanh_gelu = true},
     {"odd", NULL, 40, 8, 3, 96, 3, 3, 200, 37, 5, .mean_pool = true},
     {"odd, random", NULL, 40, 8, 3, 96, 3, 3, 200, 37, 5, .mean_pool = true, .random = true},
-    {"sigmoid, recomputed", NULL, 32, 4, 3, 128, 2, 2, 256, 21, 4, .sigmoid = true, .random = true, .recompute = true},
+    {"sigmoid, recomputed", NULL, 32, 4, 3, 128, 2, 2, 256, 21, 4, .sigmoid = true, .random = true, .recompute = RECOMPUTE_BLOCK},
+    {"light, random", NULL, 40, 8, 3, 96, 3, 3, 200, 37, 5, .mean_pool = true, .random = true, .recompute = RECOMPUTE_LIGHT},
+    {"light, tanh", NULL, 28, 7, 1, 64, 2, 2, 128, 10, 6, .tanh_gelu = true, .recompute = RECOMPUTE_LIGHT},
     {"S/16", "S/16", .image = 224, .batch = 4, .tanh_gelu = true},
     {"S/16 random", "S/16", .image = 224, .batch = 4, .tanh_gelu = true, .random = true},
     {"B/16", "B/16", .image = 224, .batch = 3},

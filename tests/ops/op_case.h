@@ -83,6 +83,7 @@ struct op_case {
     enum dtype from, to; /* cast */
     union {
         struct linear_desc linear;
+        struct activation_desc activation;
         struct attention_desc attention;
         struct add_norm_desc add_norm;
         struct patchify_desc patchify;
@@ -119,9 +120,9 @@ struct op_family {
     double (*objective)(const struct op_case *c, void *const *t); /* instead of sum dout * out */
 };
 
-extern const struct op_family linear_family, attention_family, add_norm_family, patchify_family, embed_family,
-    pool_family, dropout_family, loss_family, reduce_add_family, cast_family, scalars_family, norm_family, adamw_family,
-    sgd_family;
+extern const struct op_family linear_family, activation_family, attention_family, add_norm_family, patchify_family,
+    embed_family, pool_family, dropout_family, loss_family, reduce_add_family, cast_family, scalars_family, norm_family,
+    adamw_family, sgd_family;
 extern const struct op_family *const op_families[];
 extern const int op_family_count;
 

@@ -1,6 +1,6 @@
 # Every tests/unit/<room>/test_*.c is a test of that room; backend_ref and backend_cpu stand for backend/ref, backend/cpu.
 # UNIT_ALSO_<room>: what a room's tests link besides the room itself.
-set(UNIT_ALSO_model backend/ref)
+set(UNIT_ALSO_model backend/ref backend/cpu)
 set(UNIT_ALSO_convert backend/ref)
 set(UNIT_ALSO_optim backend/ref)
 set(UNIT_ALSO_comm backend/ref)

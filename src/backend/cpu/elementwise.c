@@ -1,4 +1,4 @@
-/* Dropout, casts, and the other ops that touch each element once. */
+/* Dropout, activations, casts, and the other ops that touch each element once. */
 #include "backend/cpu/cpu.h"
 
 enum { PIECE = 4096 }; /* elements at a time: their dropout factors stay in L1 */
@@ -60,6 +60,7 @@ struct range_job {
     const void *src;
     void *dst;
     enum dtype from, to;
+    enum activation act;
     int64_t count;
 };
 
@@ -81,10 +82,42 @@ static void add_range(void *context, int part, int parts, int worker)
                           own.end - own.begin);
 }
 
+static void activate_part(void *context, int part, int parts, int worker)
+{
+    (void)worker;
+    const struct range_job *job = context;
+    struct cpu_range own = cpu_share(job->count, 64, part, parts);
+    job->kernels->activate(job->act, at_element(job->src, job->from, own.begin),
+                           at_element(job->dst, job->from, own.begin), job->from, own.end - own.begin);
+}
+
 static void run_range(struct backend *be, cpu_task *task, struct range_job *job)
 {
     job->kernels = ((const struct cpu_backend *)be)->kernels;
     cpu_parallel(be, cpu_parts(be, (job->count + PIECE - 1) / PIECE), task, job);
+}
+
+struct activation_plan {
+    struct op_plan plan;
+    struct activation_desc desc;
+};
+
+static void activation_forward(struct op_plan *plan, const void *x, void *y)
+{
+    const struct activation_desc *d = &((const struct activation_plan *)plan)->desc;
+    struct range_job job = {.src = x, .dst = y, .from = d->dtype, .act = d->act, .count = d->rows * d->columns};
+    run_range(plan->backend, activate_part, &job);
+}
+
+static vt_status activation_plan(struct backend *be, const struct activation_desc *desc, struct op_plan **plan)
+{
+    VT_CHECK(desc->rows > 0 && desc->columns > 0 && desc->act != ACT_NONE);
+    VT_TRY(cpu_check_dtype("activation", desc->dtype));
+    struct activation_plan *made;
+    VT_TRY(cpu_plan_new(be, "ranges", sizeof *made, 0, (void **)&made));
+    made->desc = *desc;
+    *plan = &made->plan;
+    return VT_OK;
 }
 
 static void cast(struct backend *be, const void *src, enum dtype from, void *dst, enum dtype to, int64_t count)
@@ -110,6 +143,8 @@ void cpu_elementwise_install(struct nn_ops *nn)
 {
     nn->dropout_plan = dropout_plan;
     nn->dropout_forward = dropout_forward;
+    nn->activation_plan = activation_plan;
+    nn->activation_forward = activation_forward;
     nn->reduce_add = reduce_add;
     nn->cast = cast;
     nn->scalars_reset = scalars_reset;

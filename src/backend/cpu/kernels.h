@@ -101,6 +101,8 @@ struct cpu_kernels {
                          int64_t depth, void *dst);
     void (*epilogue_forward)(const struct epilogue *tile);
     void (*epilogue_backward)(const struct epilogue *tile); /* y = c * act'(pre) */
+    /* y = act(x), act not NONE; y may be x. The bits that epilogue_forward gave for the `pre` it saved. */
+    void (*activate)(enum activation act, const void *x, void *y, enum dtype dtype, int64_t count);
 
     void (*softmax_forward)(const struct softmax_rows *call);
     void (*softmax_backward)(const struct softmax_rows *call);

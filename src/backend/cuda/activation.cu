@@ -1,4 +1,4 @@
-/* GELU (erf and tanh forms) and tanh as passes of their own, for where the products' epilogues do not do them.
+/* GELU (erf and tanh forms) and tanh as passes of their own: the op, and where the products' epilogues do not do them.
  * A thread takes 8 elements, 1 where 8 does not divide the width. Forward moves pre and y; backward pre, and dx twice.
  * Bound by memory: forward runs 24 (erf) or 15 (tanh) instructions an element on sm_90. */
 #include "backend/cuda/op.cuh"
@@ -141,4 +141,35 @@ void cuda_activation_backward(struct backend *be, enum activation act, const voi
                    grid_of(rows * row_vectors), dim3(THREADS), 0, pre, dx, rows, row_vectors, stride);
         });
     });
+}
+
+/* ---- the op ---- */
+
+struct activation_plan {
+    struct op_plan plan;
+    struct activation_desc desc;
+};
+
+static void activation_forward(struct op_plan *plan, const void *x, void *y)
+{
+    const struct activation_desc *d = &((struct activation_plan *)plan)->desc;
+    cuda_activation_forward(plan->backend, d->act, x, d->dtype, y, d->dtype, d->rows, d->columns);
+}
+
+static vt_status plan_activation(struct backend *be, const struct activation_desc *desc, struct op_plan **plan)
+{
+    VT_CHECK(desc->rows > 0 && desc->columns > 0 && desc->act != ACT_NONE);
+    VT_TRY(cuda_check_dtype("activation", desc->dtype));
+    VT_TRY(check_elements("activation", desc->rows * desc->columns));
+    struct activation_plan *made;
+    VT_TRY(cuda_plan_new(be, "elements", sizeof *made, 0, (void **)&made));
+    made->desc = *desc;
+    *plan = &made->plan;
+    return VT_OK;
+}
+
+void cuda_activation_install(struct backend *be)
+{
+    be->nn.activation_plan = plan_activation;
+    be->nn.activation_forward = activation_forward;
 }

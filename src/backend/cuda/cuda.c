@@ -291,6 +291,7 @@ static void install(struct backend *be)
     cuda_embed_install(be);
     cuda_pool_install(be);
     cuda_dropout_install(be);
+    cuda_activation_install(be);
     cuda_loss_install(be);
     cuda_cast_install(be);
     cuda_optim_install(be);

@@ -28,6 +28,7 @@ void cuda_patchify_install(struct backend *be);
 void cuda_embed_install(struct backend *be);
 void cuda_pool_install(struct backend *be);
 void cuda_dropout_install(struct backend *be);
+void cuda_activation_install(struct backend *be);
 void cuda_loss_install(struct backend *be);
 void cuda_cast_install(struct backend *be);
 void cuda_optim_install(struct backend *be);

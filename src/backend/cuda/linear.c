@@ -63,8 +63,11 @@ static void finish_scratch(const struct linear_plan *p, float *product, const fl
             cast(p, product, DTYPE_F32, y, d->dtype_out, d->rows * d->out);
         return;
     }
-    if (pre)
+    if (pre) {
         cast(p, product, DTYPE_F32, pre, d->dtype, d->rows * d->out);
+        cuda_activation_forward(be, d->act, pre, d->dtype, y, d->dtype_out, d->rows, d->out);
+        return;
+    }
     cuda_activation_forward(be, d->act, product, DTYPE_F32, y, d->dtype_out, d->rows, d->out);
 }
 

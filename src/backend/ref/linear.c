@@ -34,6 +34,8 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
             double sum = d->bias ? (double)b[o] : 0;
             for (int64_t i = 0; i < d->in; i++)
                 sum += x_row[i] * ref_load(d->dtype, w, o * d->in + i);
+            if (d->act != ACT_NONE)
+                sum = ref_rounded(d->dtype, sum);
             if (d->act != ACT_NONE && pre)
                 ref_store(d->dtype, pre, m * d->out + o, sum);
             ref_store(d->dtype_out, y, m * d->out + o, activation_value(d->act, sum));

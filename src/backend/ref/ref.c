@@ -59,6 +59,7 @@ vt_status backend_ref_open(const struct backend_desc *desc, struct backend **out
     be->close = close_backend;
     ref_memory_install(ref);
     ref_linear_install(&be->nn);
+    ref_activation_install(&be->nn);
     ref_attention_install(&be->nn);
     ref_add_norm_install(&be->nn);
     ref_patchify_install(&be->nn);

@@ -32,6 +32,7 @@ void ref_memory_close(struct ref_backend *ref);
 
 /* One per op file: fill their entries. */
 void ref_linear_install(struct nn_ops *nn);
+void ref_activation_install(struct nn_ops *nn);
 void ref_attention_install(struct nn_ops *nn);
 void ref_add_norm_install(struct nn_ops *nn);
 void ref_patchify_install(struct nn_ops *nn);
@@ -74,6 +75,14 @@ static inline void ref_store(enum dtype dtype, void *tensor, int64_t i, double v
     default:
         ((double *)tensor)[i] = value;
     }
+}
+
+/* A double as ref_store and ref_load would pass it on. */
+static inline double ref_rounded(enum dtype dtype, double value)
+{
+    double stored;
+    ref_store(dtype, &stored, 0, value);
+    return ref_load(dtype, &stored, 0);
 }
 
 static inline void ref_accumulate(float *dst, double value, bool accumulate)

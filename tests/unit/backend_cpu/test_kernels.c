@@ -150,6 +150,35 @@ static void check_cast(void)
     }
 }
 
+/* What activate makes of the saved input has the bits that the epilogue gave, whole vectors and tails. */
+static void check_again(void)
+{
+    static char pre[4 * COUNT], y[4 * COUNT], again[4 * COUNT];
+    spread_inputs(-9, 9);
+    for (int act = ACT_GELU_ERF; act <= ACT_TANH; act++)
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            enum dtype dtype = bf16 ? DTYPE_BF16 : DTYPE_F32;
+            size_t bytes = COUNT * (bf16 ? sizeof(bf16_t) : sizeof(float));
+            struct epilogue e = {.c = inputs,
+                                 .c_row = COUNT,
+                                 .rows = 1,
+                                 .columns = COUNT,
+                                 .act = (enum activation)act,
+                                 .bias = inputs,
+                                 .pre = pre,
+                                 .pre_row = COUNT,
+                                 .y = y,
+                                 .y_row = COUNT,
+                                 .dtype = dtype,
+                                 .dtype_out = dtype};
+            kernels->epilogue_forward(&e);
+            kernels->activate((enum activation)act, pre, again, dtype, COUNT);
+            CU_ASSERT(memcmp(y, again, bytes) == 0);
+            kernels->activate((enum activation)act, pre, pre, dtype, COUNT); /* in place */
+            CU_ASSERT(memcmp(y, pre, bytes) == 0);
+        }
+}
+
 static void erf_is_accurate(void)
 {
     each_level(check_erf);
@@ -175,9 +204,15 @@ static void casts_round_to_even(void)
     each_level(check_cast);
 }
 
+static void activations_repeat(void)
+{
+    each_level(check_again);
+}
+
 static const struct test_case cases[] = {
     {"erf is accurate", erf_is_accurate},       {"tanh is accurate", tanh_is_accurate},
     {"NaN passes through", nan_passes_through}, {"exp is accurate", exp_is_accurate},
     {"draws are Philox", draws_are_philox},     {"casts round to even", casts_round_to_even},
+    {"activations repeat", activations_repeat},
 };
 TEST_MAIN("kernels", cases)

@@ -367,6 +367,9 @@ static void enums_match_their_words(void)
     SAME("auto", compute.dtype, CONFIG_DTYPE_AUTO);
     SAME("fp32", compute.dtype, CONFIG_DTYPE_FP32);
     SAME("bf16", compute.dtype, CONFIG_DTYPE_BF16);
+    SAME("none", compute.recompute, CONFIG_RECOMPUTE_NONE);
+    SAME("light", compute.recompute, CONFIG_RECOMPUTE_LIGHT);
+    SAME("block", compute.recompute, CONFIG_RECOMPUTE_BLOCK);
     SAME("auto", comm.backend, CONFIG_COMM_AUTO);
     SAME("self", comm.backend, CONFIG_COMM_SELF);
     SAME("mpi", comm.backend, CONFIG_COMM_MPI);
@@ -377,6 +380,27 @@ static void enums_match_their_words(void)
     SAME("fail", run.if_exists, CONFIG_IF_EXISTS_FAIL);
     SAME("new", run.if_exists, CONFIG_IF_EXISTS_NEW);
 #undef SAME
+}
+
+/* Words of older versions are read, and never written. */
+static void old_words(void)
+{
+    struct run_config config, was;
+    char *text = NULL;
+    ASSERT_OK(load("", "compute.recompute=block", &config));
+    ASSERT_OK(load("compute:\n  recompute: true\n", NULL, &was));
+    CU_ASSERT_EQUAL(was.compute.recompute, CONFIG_RECOMPUTE_BLOCK);
+    ASSERT_OK(run_config_check_resume(&was, &config));
+    ASSERT_OK(run_config_get(&was, "compute.recompute", &text));
+    CU_ASSERT_STRING_EQUAL(text, "block");
+    free(text);
+    ASSERT_OK(load("", "compute.recompute=false", &was));
+    CU_ASSERT_EQUAL(was.compute.recompute, CONFIG_RECOMPUTE_NONE);
+    ASSERT_OK(run_config_check_resume(&was, &config)); /* it may change */
+    ASSERT_FAILS(load("", "compute.recompute=full", &config), VT_E_USAGE,
+                 "compute.recompute: \"full\" is not a choice, expected one of none, light, block");
+    ASSERT_FAILS(load("model:\n  gradient_checkpointing: true\n", NULL, &config), VT_E_USAGE,
+                 "did you mean compute.recompute?");
 }
 
 /* Every field has the size its row's type writes: the table does not overrun a field, nor half-fill one. */
@@ -435,6 +459,7 @@ static const struct test_case cases[] = {
     {"get", get},
     {"help", help},
     {"enums match their words", enums_match_their_words},
+    {"old words", old_words},
     {"fields have their type", fields_have_their_type},
 };
 TEST_MAIN("run_config", cases)

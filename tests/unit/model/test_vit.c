@@ -228,25 +228,6 @@ static void test_accumulation(void)
     be->close(be);
 }
 
-/* Recomputed blocks draw the same: equal gradients, bit for bit, in less memory. */
-static void test_recompute(void)
-{
-    struct backend *be = open_ref(true);
-    struct vit_desc desc = describe(tiny_all_options(), 4);
-    struct vit_rig kept, recomputed;
-    open_toy(&kept, be, &desc);
-    desc.recompute = true;
-    open_toy(&recomputed, be, &desc);
-    CU_ASSERT_EQUAL(rig_forward(&kept, 0.25f), rig_forward(&recomputed, 0.25f));
-    rig_backward(&kept, false, NULL, NULL);
-    rig_backward(&recomputed, false, NULL, NULL);
-    CU_ASSERT_EQUAL(memcmp(kept.grads, recomputed.grads, (size_t)kept.table.total * sizeof(float)), 0);
-    CU_ASSERT_TRUE(vit_memory_plan(recomputed.vit).activations < 0.7 * (double)vit_memory_plan(kept.vit).activations);
-    rig_close(&kept);
-    rig_close(&recomputed);
-    be->close(be);
-}
-
 /* Weight-0 rows add nothing, not even when their pixels change. */
 static void test_padding_rows(void)
 {
@@ -419,7 +400,6 @@ static const struct test_case cases[] = {
     {"depth one", test_depth_one},
     {"overfit one batch, strict", test_overfit},
     {"microbatches add up", test_accumulation},
-    {"recomputed blocks", test_recompute},
     {"padding rows", test_padding_rows},
     {"evaluation replica", test_evaluation},
     {"on_grad_ready covers the buffer", test_grad_ready},
