@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "tensor/shape.h"
 
 static bool is_first_of_name(const struct checkpoint_file *files, int index)
 {
@@ -31,9 +32,12 @@ static void tensor_from_row(const char *prefix, const struct param *row, struct 
     memcpy(tensor->dim, row->dim, sizeof row->dim);
 }
 
-static void plan_file(const struct checkpoint_file *files, int file_count, const char *name, struct layout *layout)
+static void plan_file(const struct checkpoint_file *files, int file_count, const struct checkpoint_file *first,
+                      const char *config, struct layout *layout)
 {
-    static const char *const metadata[] = {"format", "pt"};
+    const char *const metadata[] = {"format", "pt", SAFETENSORS_CONFIG, config};
+    const char *name = first->name;
+    bool weights = !first->prefix || !first->prefix[0];
     int rows = rows_of_name(files, file_count, name), n = 0;
     struct safetensor *tensors = calloc((size_t)rows + 1, sizeof *tensors);
     size_t header_bytes;
@@ -46,7 +50,7 @@ static void plan_file(const struct checkpoint_file *files, int file_count, const
             tensor_from_row(files[i].prefix, &files[i].table->rows[row], &tensors[n]);
             layout->pieces[++n].bytes = (char *)(files[i].values + files[i].table->rows[row].offset);
         }
-    safetensors_layout(tensors, n, metadata, 1, &layout->header, &header_bytes);
+    safetensors_layout(tensors, n, metadata, weights && config ? 2 : 1, &layout->header, &header_bytes);
     layout->pieces[0] = (struct layout_piece){.begin = 0, .end = header_bytes, .bytes = layout->header};
     for (int i = 0; i < n; i++) {
         layout->pieces[i + 1].begin = tensors[i].begin;
@@ -57,7 +61,8 @@ static void plan_file(const struct checkpoint_file *files, int file_count, const
     free(tensors);
 }
 
-vt_status layout_for_writing(const struct checkpoint_file *files, int file_count, struct layout **layouts, int *count)
+vt_status layout_for_writing(const struct checkpoint_file *files, int file_count, const char *config,
+                             struct layout **layouts, int *count)
 {
     *layouts = calloc((size_t)file_count + 1, sizeof **layouts);
     *count = 0;
@@ -65,17 +70,8 @@ vt_status layout_for_writing(const struct checkpoint_file *files, int file_count
         return VT_FAIL(VT_E_MEMORY, "checkpoint: no memory for the file table");
     for (int i = 0; i < file_count; i++)
         if (is_first_of_name(files, i))
-            plan_file(files, file_count, files[i].name, &(*layouts)[(*count)++]);
+            plan_file(files, file_count, &files[i], config, &(*layouts)[(*count)++]);
     return VT_OK;
-}
-
-static void shape_text(int rank, const int64_t *dim, char *text, size_t bytes)
-{
-    size_t at = (size_t)snprintf(text, bytes, "[");
-    for (int i = 0; i < rank && at < bytes; i++)
-        at += (size_t)snprintf(text + at, bytes - at, "%s%lld", i ? ", " : "", (long long)dim[i]);
-    if (at < bytes)
-        snprintf(text + at, bytes - at, "]");
 }
 
 static vt_status check_tensor(const struct safetensors *source, const struct safetensor *found,
@@ -85,11 +81,10 @@ static vt_status check_tensor(const struct safetensors *source, const struct saf
         return VT_FAIL(VT_E_FORMAT, "%s: no tensor '%s', which the model has", source->path, wanted->name);
     if (found->rank != wanted->rank ||
         memcmp(found->dim, wanted->dim, (size_t)wanted->rank * sizeof *wanted->dim) != 0) {
-        char is[128], expected[128];
-        shape_text(found->rank, found->dim, is, sizeof is);
-        shape_text(wanted->rank, wanted->dim, expected, sizeof expected);
-        return VT_FAIL(VT_E_FORMAT, "%s: tensor '%s' has shape %s, the model's has %s", source->path, wanted->name, is,
-                       expected);
+        char is[SHAPE_TEXT_BYTES], expected[SHAPE_TEXT_BYTES];
+        return VT_FAIL(VT_E_FORMAT, "%s: tensor '%s' has shape %s, the model's has %s", source->path, wanted->name,
+                       shape_text(found->dim, found->rank, is, sizeof is),
+                       shape_text(wanted->dim, wanted->rank, expected, sizeof expected));
     }
     if (found->dtype != DTYPE_F32)
         return VT_FAIL(VT_E_FORMAT, "%s: tensor '%s' is %s, expected fp32", source->path, wanted->name,
@@ -116,7 +111,8 @@ vt_status layout_for_reading(const struct safetensors *source, const struct chec
     VT_CHECK(strlen(name) < sizeof layout->name);
     strcpy(layout->name, name);
     layout->pieces = calloc((size_t)layout->count, sizeof *layout->pieces);
-    VT_CHECK(layout->pieces);
+    if (!layout->pieces)
+        return VT_FAIL(VT_E_MEMORY, "%s: no memory for a table of %d tensors", source->path, source->count);
     for (int i = 0; i < source->count; i++) {
         layout->pieces[i + 1].begin = source->tensors[i].begin;
         layout->pieces[i + 1].end = source->tensors[i].end;

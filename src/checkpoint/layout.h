@@ -20,9 +20,10 @@ struct layout {
     char *header; /* owned; NULL on reading */
 };
 
-/* The files to be written: entries of equal name together, in order of first appearance. *layouts is calloc'ed. */
-VT_MUST_CHECK vt_status layout_for_writing(const struct checkpoint_file *files, int file_count, struct layout **layouts,
-                                           int *count);
+/* The files to be written: entries of equal name together, in order of first appearance. Those whose tensors have the
+ * parameters' own names (no prefix) carry `config` in their metadata; NULL = none. *layouts is calloc'ed. */
+VT_MUST_CHECK vt_status layout_for_writing(const struct checkpoint_file *files, int file_count, const char *config,
+                                           struct layout **layouts, int *count);
 /* One existing file: its tensors must be exactly the tables' of the entries that carry its name. */
 VT_MUST_CHECK vt_status layout_for_reading(const struct safetensors *source, const struct checkpoint_file *files,
                                            int file_count, const char *name, struct layout *layout);

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/check.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/stage.h"
@@ -148,8 +147,7 @@ vt_status checkpoint_find_latest(const char *dir, struct comm *comm, bool *found
         VT_TRY_OUT(folder_step_path(path, sizeof path, dir, step));
         VT_TRY_OUT(verify_together(comm, path, &damaged));
         if (!damaged) {
-            VT_CHECKF(strlen(path) < bytes, "a path of %zu bytes", strlen(path));
-            strcpy(out, path);
+            VT_TRY_OUT(path_join(out, bytes, "", path));
             *found = true;
             break;
         }

@@ -235,6 +235,21 @@ void safetensors_close(struct safetensors *file)
     *file = (struct safetensors){.fd = -1};
 }
 
+vt_status safetensors_metadata(const struct safetensors *file, const char *key, char **value)
+{
+    struct json *root = NULL;
+    *value = NULL;
+    if (!file->metadata_json)
+        return VT_OK;
+    VT_TRY(json_parse(file->metadata_json, strlen(file->metadata_json), file->path, &root));
+    const struct json *found = json_find(root, key);
+    vt_status status = VT_OK;
+    if (found && json_kind(found) == JSON_KIND_STRING && !(*value = strdup(json_string_of(found))))
+        status = VT_FAIL(VT_E_MEMORY, "%s: no memory for its metadata", file->path);
+    json_free(&root);
+    return status;
+}
+
 const struct safetensor *safetensors_find(const struct safetensors *file, const char *name)
 {
     for (int i = 0; i < file->count; i++)

@@ -10,6 +10,9 @@
 #include "base/status.h"
 #include "tensor/dtype.h"
 
+/* The key of "__metadata__" under which model weights carry the text of the config.json that belongs beside them. */
+#define SAFETENSORS_CONFIG "vitrail.config"
+
 struct safetensor {
     char name[256];
     enum dtype dtype;
@@ -30,6 +33,8 @@ struct safetensors {
 /* VT_E_FORMAT for anything that breaks the rules, VT_E_IO when the file cannot be read. On failure *file is zero. */
 VT_MUST_CHECK vt_status safetensors_open(const char *path, struct safetensors *file);
 void safetensors_close(struct safetensors *file);
+/* The string at a key of "__metadata__": malloc'ed, the caller's; NULL when there is none. */
+VT_MUST_CHECK vt_status safetensors_metadata(const struct safetensors *file, const char *key, char **value);
 const struct safetensor *safetensors_find(const struct safetensors *file, const char *name);
 /* Read one tensor as fp32 (from F32, F16, BF16, F64; others are VT_E_UNSUPPORTED): count floats. */
 VT_MUST_CHECK vt_status safetensors_read_f32(const struct safetensors *file, const struct safetensor *tensor,

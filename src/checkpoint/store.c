@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/check.h"
 #include "base/crc32c.h"
 #include "base/file.h"
 #include "base/stage.h"
@@ -28,7 +27,7 @@ struct save {
     int layout_count;
     struct file_record *files; /* the tensor files, then config.json; crc points into `crc` */
     int file_count;
-    uint32_t *crc;             /* of the tensor files' chunks, one after the other; one more for config.json */
+    uint32_t *crc;             /* of the tensor files' chunks, one after the other, then config.json's */
     int64_t chunks;            /* of the tensor files */
     int64_t *begin;            /* [size + 1] shares of the chunks */
     char temporary[4096], path[4096];
@@ -50,12 +49,13 @@ static void describe_files(struct save *save)
 
 static vt_status save_init(struct save *save, const struct checkpoint_file *files, int file_count)
 {
-    int64_t chunks = 1;
-    VT_TRY(layout_for_writing(files, file_count, &save->layouts, &save->layout_count));
+    const char *config = save->state->model_config_json;
+    int64_t chunks = config ? file_chunks(strlen(config)) : 0;
+    VT_TRY(layout_for_writing(files, file_count, config, &save->layouts, &save->layout_count));
     for (int i = 0; i < save->layout_count; i++)
         chunks += file_chunks(save->layouts[i].bytes);
     save->files = calloc((size_t)save->layout_count + 1, sizeof *save->files);
-    save->crc = calloc((size_t)chunks, sizeof *save->crc);
+    save->crc = calloc((size_t)chunks + 1, sizeof *save->crc);
     save->begin = calloc((size_t)save->comm->size + 1, sizeof *save->begin);
     if (!save->files || !save->crc || !save->begin)
         return VT_FAIL(VT_E_MEMORY, "checkpoint: no memory for %lld checksums", (long long)chunks);
@@ -176,7 +176,7 @@ static vt_status write_small(const char *folder, const char *name, const void *b
     return status;
 }
 
-/* Rank 0: config.json and checkpoint.pb, with every checksum. The model's description must fit one chunk. */
+/* Rank 0: config.json and checkpoint.pb, with every checksum. */
 static vt_status write_record(struct save *save)
 {
     const char *config = save->state->model_config_json;
@@ -187,9 +187,9 @@ static vt_status write_record(struct save *save)
         strcpy(file->name, CONFIG_NAME);
         file->bytes = strlen(config);
         file->chunks = file_chunks(file->bytes);
-        VT_CHECKF(file->chunks <= 1, "a model config of %zu bytes", strlen(config));
         file->crc = &save->crc[save->chunks];
-        *file->crc = crc32c(0, config, strlen(config));
+        for (int64_t i = 0; i < file->chunks; i++)
+            file->crc[i] = crc32c(0, config + i * CHUNK_BYTES, chunk_bytes(file->bytes, i));
         VT_TRY(write_small(save->temporary, CONFIG_NAME, config, strlen(config)));
     }
     record_encode(save->state, save->files, save->file_count, &bytes, &size);

@@ -43,9 +43,16 @@ const struct verb verbs[] = {
      "  --json           every logit, one JSON object a line\n"
      "  --top N          classes shown (default 5)\n",
      verb_predict},
-    {"import", "FILE.safetensors CKPT", "make a checkpoint from weights with timm names",
-     "  Heads, pooling, mean, std and the evaluation transform come from a timm-style config.json beside FILE.\n", verb_import},
-    {"export", "CKPT|RUN FILE.safetensors [--ema]", "weights as one safetensors file with timm names", "", verb_export},
+    {"import", "FILE.safetensors CKPT [--heads N] [--config FILE]", "make a checkpoint from weights with timm names",
+     "  Sizes come from the tensors; heads, pooling, mean, std, the evaluation transform and class names from the first of\n"
+     "  these that says them: the options, the config.json beside FILE, the metadata in FILE (vitrail writes it), timm's defaults.\n"
+     "  --heads N        attention heads; needed when nothing says them and timm has no model of these sizes\n"
+     "  --config FILE    a timm-style config.json that lies elsewhere\n",
+     verb_import},
+    {"export", "CKPT|RUN FILE.safetensors [--ema]", "weights as one safetensors file with timm names",
+     "  The text of the checkpoint's config.json goes into the file's metadata: `import` needs nothing else.\n"
+     "  --ema            the moving average of the weights\n",
+     verb_export},
     {"report", "RUN ... -o report.html [--svg FILE --metrics a,b]", "curves and time split of runs as one HTML page",
      "  -o FILE          the page (self-contained)\n"
      "  --svg FILE       only a picture of --metrics (default train/loss,val/top1)\n",

@@ -9,6 +9,7 @@
 #include "checkpoint/safetensors.h"
 #include "cli/cli.h"
 #include "dataset/inspect.h"
+#include "tensor/shape.h"
 
 static struct json *tensors_json(const struct safetensors *file)
 {
@@ -28,10 +29,9 @@ static struct json *tensors_json(const struct safetensors *file)
 static void print_tensors(const struct safetensors *file)
 {
     for (int i = 0; i < file->count; i++) {
-        printf("  %-44s %-5s [", file->tensors[i].name, dtype_name(file->tensors[i].dtype));
-        for (int d = 0; d < file->tensors[i].rank; d++)
-            printf("%s%lld", d ? ", " : "", (long long)file->tensors[i].dim[d]);
-        puts("]");
+        char shape[SHAPE_TEXT_BYTES];
+        printf("  %-44s %-5s %s\n", file->tensors[i].name, dtype_name(file->tensors[i].dtype),
+               shape_text(file->tensors[i].dim, file->tensors[i].rank, shape, sizeof shape));
     }
 }
 
@@ -52,6 +52,14 @@ static vt_status inspect_safetensors(const char *path, bool json)
     return status;
 }
 
+static struct json *floats_json(const float *values, int count)
+{
+    struct json *list = json_new_array();
+    for (int i = 0; i < count; i++)
+        json_add_double(list, (double)values[i]);
+    return list;
+}
+
 static struct json *state_json(const char *path, const struct checkpoint_state *state)
 {
     struct json *object = json_new_object();
@@ -64,6 +72,13 @@ static struct json *state_json(const char *path, const struct checkpoint_state *
     json_set_string(object, "dataset", state->dataset_uri);
     json_set_int(object, "classes", state->class_count);
     json_set_string(object, "eval_transform", state->eval_transform);
+    int channels = state->channels < 4 ? state->channels : 4;
+    json_set(object, "mean", floats_json(state->mean, channels));
+    json_set(object, "std", floats_json(state->std, channels));
+    struct json *names = json_new_array();
+    for (int i = 0; i < state->class_count; i++)
+        json_add_string(names, state->class_names[i]);
+    json_set(object, "class_names", names);
     json_set_double(object, "best_metric", state->best_metric);
     json_set_int(object, "best_step", state->best_step);
     json_set_string(object, "version", state->version);

@@ -10,6 +10,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/safetensors.h"
 #include "convert/position_resize.h"
+#include "tensor/shape.h"
 
 struct import {
     const struct safetensors *file;
@@ -43,15 +44,6 @@ static bool droppable(const char *name)
     return starts_with(name, "pre_logits.") || starts_with(name, "head_dist.");
 }
 
-static void shape_text(const int64_t *dim, int rank, char *text, size_t bytes)
-{
-    size_t used = (size_t)snprintf(text, bytes, "[");
-    for (int i = 0; i < rank && used < bytes; i++)
-        used += (size_t)snprintf(text + used, bytes - used, "%s%lld", i ? "," : "", (long long)dim[i]);
-    if (used < bytes)
-        snprintf(text + used, bytes - used, "]");
-}
-
 static bool same_shape(const struct safetensor *tensor, const struct param *row)
 {
     if (tensor->rank != row->rank)
@@ -64,11 +56,10 @@ static bool same_shape(const struct safetensor *tensor, const struct param *row)
 
 static vt_status wrong_shape(const struct import *in, const struct safetensor *tensor, const struct param *row)
 {
-    char found[160], expected[160];
-    shape_text(tensor->dim, tensor->rank, found, sizeof found);
-    shape_text(row->dim, row->rank, expected, sizeof expected);
-    return VT_FAIL(VT_E_FORMAT, "%s: tensor %s is %s; the model expects %s", in->file->path, row->name, found,
-                   expected);
+    char found[SHAPE_TEXT_BYTES], expected[SHAPE_TEXT_BYTES];
+    return VT_FAIL(VT_E_FORMAT, "%s: tensor %s is %s; the model expects %s", in->file->path, row->name,
+                   shape_text(tensor->dim, tensor->rank, found, sizeof found),
+                   shape_text(row->dim, row->rank, expected, sizeof expected));
 }
 
 /* The file's tokens must be the same class token (or none) in front of another square grid. */

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "base/status.h"
+#include "convert/timm_config.h"
 #include "model/vit_config.h"
 #include "tensor/params.h"
 
@@ -31,12 +32,28 @@ VT_MUST_CHECK vt_status import_weights_report(const char *path, const struct vit
                                               const struct param_table *table, float *values,
                                               struct import_report *report);
 
-/* The config of the model a file holds: sizes from its tensors; what tensors cannot tell (heads, pool, GELU, mean and
- * std) from a timm-style config.json beside it, else timm's defaults with heads of 64. */
-VT_MUST_CHECK vt_status import_guess_config(const char *path, struct vit_config *config);
+/* What a file's tensors do not say may be said by the caller, who is believed first. */
+struct import_hints {
+    int heads;               /* 0 = not said */
+    const char *config_json; /* a timm-style config.json in place of the one beside the file; NULL = that one */
+};
 
-/* How evaluation prepares an image, from the same config.json; else timm's defaults for ViTs: 0.9, bicubic. */
-VT_MUST_CHECK vt_status import_guess_transform(const char *path, double *crop_pct, bool *bilinear);
+/* The model a file holds, how evaluation feeds it and what its classes are called. */
+struct import_description {
+    char file[1100]; /* the .safetensors file */
+    struct vit_config model;
+    struct timm_data data; /* owned; import_description_close */
+};
+
+/* Sizes from the tensors. Heads, pool, GELU, eps, mean, std, transform and class names from the first that says each:
+ * `hints` (may be NULL), the config.json beside the file, the config in the file's metadata (SAFETENSORS_CONFIG), timm's
+ * defaults. Heads have no default: when nobody says them they are those of timm's models of the same width, depth and
+ * MLP, if these agree, else VT_E_USAGE, which names the option that settles it. On failure *out is closed. */
+VT_MUST_CHECK vt_status import_describe(const char *path, const struct import_hints *hints,
+                                        struct import_description *out);
+void import_description_close(struct import_description *description);
+/* The evaluation transform in our words: what was said, or "centre(0.9)|bicubic" from timm's. */
+void import_eval_transform(const struct import_description *description, char *text, size_t bytes);
 
 /* The .safetensors file behind a path as above. */
 VT_MUST_CHECK vt_status import_resolve(const char *path, char *file, size_t bytes);

@@ -1,10 +1,14 @@
+/* Writing. */
 #include "convert/timm_config.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+
+enum { NAMES_BYTES_MAX = 2 << 20 };
 
 /* timm's registered plain ViTs: an architecture name must be one of them; model_args then say the exact shape. */
 static const char *const architectures[] = {
@@ -68,20 +72,27 @@ static struct json *model_args(const struct vit_config *c)
     return args;
 }
 
+/* 0.485 rather than 0.48500001430511475, but the same float. */
+static double shortest(float value)
+{
+    char text[32];
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    return strtod(text, NULL);
+}
+
 static struct json *floats(const float *values, int count)
 {
     struct json *array = json_new_array();
-    for (int i = 0; i < count; i++) {
-        char text[32]; /* 0.485 rather than 0.48500001430511475 */
-        double shortest = 0;
-        snprintf(text, sizeof text, "%.7g", (double)values[i]);
-        VT_CHECK(sscanf(text, "%lf", &shortest) == 1);
-        json_add_double(array, shortest);
-    }
+    for (int i = 0; i < count; i++)
+        json_add_double(array, shortest(values[i]));
     return array;
 }
 
-static struct json *pretrained_cfg(const struct vit_config *c, const char *interpolation, double crop_pct)
+static struct json *pretrained_cfg(const struct vit_config *c, const struct timm_data *data)
 {
     struct json *cfg = json_new_object(), *size = json_new_array();
     json_add_int(size, c->channels);
@@ -89,8 +100,8 @@ static struct json *pretrained_cfg(const struct vit_config *c, const char *inter
     json_add_int(size, c->image_size);
     json_set(cfg, "input_size", size);
     json_set_bool(cfg, "fixed_input_size", true);
-    json_set_string(cfg, "interpolation", interpolation);
-    json_set_double(cfg, "crop_pct", crop_pct);
+    json_set_string(cfg, "interpolation", data->bilinear ? "bilinear" : "bicubic");
+    json_set_double(cfg, "crop_pct", shortest((float)data->crop_pct));
     json_set_string(cfg, "crop_mode", "center");
     json_set(cfg, "mean", floats(c->mean, c->channels));
     json_set(cfg, "std", floats(c->std, c->channels));
@@ -101,7 +112,21 @@ static struct json *pretrained_cfg(const struct vit_config *c, const char *inter
     return cfg;
 }
 
-char *timm_config_to_text(const struct vit_config *config, const char *interpolation, double crop_pct)
+/* "label_names" is timm's own key: class names in the order of the logits. */
+static void set_names(struct json *root, const struct timm_data *data)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < data->class_count; i++)
+        bytes += strlen(data->class_names[i]) + 16;
+    if (data->class_count == 0 || bytes > NAMES_BYTES_MAX)
+        return;
+    struct json *names = json_new_array();
+    for (int i = 0; i < data->class_count; i++)
+        json_add_string(names, data->class_names[i]);
+    json_set(root, "label_names", names);
+}
+
+char *timm_config_to_text(const struct vit_config *config, const struct timm_data *data)
 {
     struct json *root = json_new_object(), *own = json_new_object();
     json_set_string(root, "architecture", architecture(config));
@@ -109,99 +134,30 @@ char *timm_config_to_text(const struct vit_config *config, const char *interpola
     json_set_int(root, "num_features", config->width);
     json_set_string(root, "global_pool", pool_name(config));
     json_set(root, "model_args", model_args(config));
-    json_set(root, "pretrained_cfg", pretrained_cfg(config, interpolation, crop_pct));
+    json_set(root, "pretrained_cfg", pretrained_cfg(config, data));
     json_set_int(own, "pre_logits", config->pre_logits);
-    json_set_double(own, "layernorm_eps", (double)config->layernorm_eps);
+    json_set_double(own, "layernorm_eps", shortest(config->layernorm_eps));
+    if (data->eval_transform[0])
+        json_set_string(own, "eval_transform", data->eval_transform);
     json_set(root, "vitrail", own);
+    set_names(root, data);
     char *text = json_to_pretty_text(root);
     json_free(&root);
     return text;
 }
 
-static vt_status read_floats(const struct json *cfg, const char *where, const char *key, int channels, float *out)
+vt_status timm_config_complete(const char *text, const char *path, const struct timm_data *data, char **out)
 {
-    const struct json *array = NULL;
-    if (!json_find(cfg, key))
-        return VT_OK;
-    VT_TRY(json_get_array(cfg, where, key, &array));
-    if (json_count(array) != (size_t)channels)
-        return VT_FAIL(VT_E_FORMAT, "%s.%s: %zu values for %d channels", where, key, json_count(array), channels);
-    for (int i = 0; i < channels; i++) {
-        double value = 0;
-        VT_TRY(json_at_double(array, where, (size_t)i, &value));
-        out[i] = (float)value;
+    struct json *root = NULL;
+    VT_TRY(json_parse(text, strlen(text), path, &root));
+    /* The parsed tree is ours to change: nothing else has seen it. */
+    struct json *own = (struct json *)(uintptr_t)json_find(root, "vitrail");
+    if (json_kind(root) == JSON_KIND_OBJECT && own && json_kind(own) == JSON_KIND_OBJECT) {
+        if (data->eval_transform[0])
+            json_set_string(own, "eval_transform", data->eval_transform);
+        set_names(root, data);
     }
-    return VT_OK;
-}
-
-static vt_status read_model_args(const struct json *root, const char *where, struct vit_config *config)
-{
-    const struct json *args = NULL;
-    if (!json_find(root, "model_args"))
-        return VT_OK;
-    VT_TRY(json_get_object(root, where, "model_args", &args));
-    if (json_find(args, "num_heads")) {
-        int64_t heads = 0;
-        VT_TRY(json_get_int(args, where, "num_heads", &heads));
-        if (heads < 1 || heads > 1024)
-            return VT_FAIL(VT_E_FORMAT, "%s: model_args.num_heads: %lld; expected 1 to 1024", where, (long long)heads);
-        config->heads = (int)heads;
-    }
-    if (json_find(args, "act_layer")) {
-        const char *name = NULL;
-        VT_TRY(json_get_string(args, where, "act_layer", &name));
-        if (strcmp(name, "gelu") != 0 && strcmp(name, "gelu_tanh") != 0)
-            return VT_FAIL(VT_E_UNSUPPORTED, "%s: model_args.act_layer: %s; expected gelu or gelu_tanh", where, name);
-        config->gelu = strcmp(name, "gelu") == 0 ? ACT_GELU_ERF : ACT_GELU_TANH;
-    }
-    return VT_OK;
-}
-
-vt_status timm_config_read(const struct json *root, const char *path, struct vit_config *config)
-{
-    const char *text = NULL;
-    config->heads = 0;
-    if (json_find(root, "architecture")) {
-        struct vit_config known = *config;
-        VT_TRY(json_get_string(root, path, "architecture", &text));
-        if (vit_config_named(&known, text) == VT_OK && known.width == config->width)
-            config->heads = known.heads;
-    }
-    VT_TRY(read_model_args(root, path, config));
-    const struct json *args = json_find(root, "model_args"); /* what timm builds with; the one outside is its summary */
-    const struct json *pool_holder = args && json_find(args, "global_pool") ? args : root;
-    if (json_find(pool_holder, "global_pool")) {
-        VT_TRY(json_get_string(pool_holder, path, "global_pool", &text));
-        if (strcmp(text, "token") != 0 && strcmp(text, "avg") != 0)
-            return VT_FAIL(VT_E_UNSUPPORTED, "%s: global_pool: %s; expected token or avg", path, text);
-        config->pool = strcmp(text, "token") == 0 ? POOL_CLS : POOL_MEAN;
-    }
-    const struct json *own = json_find(root, "vitrail"), *cfg = json_find(root, "pretrained_cfg");
-    if (own && json_find(own, "layernorm_eps")) {
-        double eps = 0;
-        VT_TRY(json_get_double(own, path, "layernorm_eps", &eps));
-        config->layernorm_eps = (float)eps;
-    }
-    if (!cfg)
-        return VT_OK;
-    VT_TRY(read_floats(cfg, path, "mean", config->channels, config->mean));
-    return read_floats(cfg, path, "std", config->channels, config->std);
-}
-
-vt_status timm_config_read_transform(const struct json *root, const char *path, double *crop_pct, bool *bilinear)
-{
-    const struct json *cfg = json_find(root, "pretrained_cfg");
-    if (cfg && json_find(cfg, "crop_pct")) {
-        VT_TRY(json_get_double(cfg, path, "crop_pct", crop_pct));
-        if (!(*crop_pct > 0 && *crop_pct <= 1))
-            return VT_FAIL(VT_E_FORMAT, "%s: crop_pct: %g; expected above 0 and at most 1", path, *crop_pct);
-    }
-    if (cfg && json_find(cfg, "interpolation")) {
-        const char *text = NULL;
-        VT_TRY(json_get_string(cfg, path, "interpolation", &text));
-        if (strcmp(text, "bicubic") != 0 && strcmp(text, "bilinear") != 0)
-            return VT_FAIL(VT_E_UNSUPPORTED, "%s: interpolation: %s; expected bicubic or bilinear", path, text);
-        *bilinear = strcmp(text, "bilinear") == 0;
-    }
+    *out = json_to_pretty_text(root);
+    json_free(&root);
     return VT_OK;
 }

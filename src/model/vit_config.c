@@ -87,6 +87,14 @@ vt_status vit_config_named(struct vit_config *config, const char *name)
     return VT_OK;
 }
 
+int vit_config_named_heads(int width, int depth, int mlp_width)
+{
+    for (int i = 0; i < FAMILIES; i++)
+        if (families[i].width == width && families[i].depth == depth && families[i].mlp_width == mlp_width)
+            return families[i].heads;
+    return 0;
+}
+
 void vit_config_defaults(struct vit_config *config)
 {
     config->image_size = 224;
@@ -139,6 +147,25 @@ static vt_status check_sizes(const struct vit_config *c)
     return VT_OK;
 }
 
+/* The element of a row of the parameter table has a 32-bit number (random draws count them). */
+static vt_status check_rows(const struct vit_config *c)
+{
+    int64_t head = (int64_t)(c->pre_logits ? c->pre_logits : c->width) * c->classes;
+    int64_t rows[] = {3 * (int64_t)c->width * c->width,
+                      (int64_t)c->width * c->mlp_width,
+                      head,
+                      (int64_t)c->width * c->pre_logits,
+                      (int64_t)c->channels * c->patch_size * c->patch_size * c->width,
+                      (int64_t)vit_tokens(c) * c->width};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i] > UINT32_MAX)
+            return VT_FAIL(VT_E_USAGE,
+                           "model: width %d, mlp_width %d, %d tokens, %d classes: a matrix of %lld values, expected at "
+                           "most %u",
+                           c->width, c->mlp_width, vit_tokens(c), c->classes, (long long)rows[i], UINT32_MAX);
+    return VT_OK;
+}
+
 /* Draw indices are 32 bits within a row of the batch (ops.h). */
 static vt_status check_draws(const struct vit_config *c)
 {
@@ -155,6 +182,7 @@ static vt_status check_draws(const struct vit_config *c)
 vt_status vit_config_check(const struct vit_config *c)
 {
     VT_TRY(check_sizes(c));
+    VT_TRY(check_rows(c));
     if (c->pool != POOL_CLS && c->pool != POOL_MEAN)
         return VT_FAIL(VT_E_USAGE, "model.pool: unknown kind %d; expected cls or mean", (int)c->pool);
     if (c->pool == POOL_CLS && !c->cls_token)

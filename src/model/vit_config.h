@@ -34,6 +34,8 @@ struct vit_config {
  * ("vit_ti16" too). Fills width, depth, heads, mlp_width, patch_size, and image_size when a timm name carries one: call
  * after vit_config_defaults. VT_E_USAGE with the list of names otherwise. */
 VT_MUST_CHECK vt_status vit_config_named(struct vit_config *config, const char *name);
+/* Heads of the named size that has this width, depth and MLP; 0 = none has. */
+int vit_config_named_heads(int width, int depth, int mlp_width);
 /* All other fields at their defaults (timm): 224 px, 3 channels, class token, qkv bias, erf GELU, eps 1e-6, 1000
  * classes. */
 void vit_config_defaults(struct vit_config *config);

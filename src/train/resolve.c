@@ -76,19 +76,6 @@ static vt_status resolve_pixels(const struct run_config *config, const struct da
     return VT_OK;
 }
 
-/* The element of a row of the parameter table has a 32-bit number (random draws count them). */
-static vt_status check_rows(const struct vit_config *m)
-{
-    int64_t head = (int64_t)(m->pre_logits ? m->pre_logits : m->width) * m->classes;
-    int64_t rows[] = {3 * (int64_t)m->width * m->width, (int64_t)m->width * m->mlp_width, head,
-                      (int64_t)m->channels * m->patch_size * m->patch_size * m->width, (int64_t)vit_tokens(m) * m->width};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (rows[i] > UINT32_MAX)
-            return VT_FAIL(VT_E_USAGE, "model: width %d, mlp_width %d, %d tokens, %d classes: a matrix of %lld values, expected at most %u",
-                           m->width, m->mlp_width, vit_tokens(m), m->classes, (long long)rows[i], UINT32_MAX);
-    return VT_OK;
-}
-
 static vt_status resolve_model(const struct run_config *config, const struct data_source *data, struct vit_config *model)
 {
     vit_config_defaults(model);
@@ -125,8 +112,7 @@ static vt_status resolve_model(const struct run_config *config, const struct dat
     model->init_std = (float)config->model.init_std;
     model->head_bias = (float)config->model.head_bias;
     VT_TRY(resolve_pixels(config, data, model));
-    VT_TRY(vit_config_check(model));
-    return check_rows(model);
+    return vit_config_check(model);
 }
 
 /* "auto": what a timm user would expect for the size of the pictures. Small pictures already at the model's size are

@@ -37,6 +37,18 @@ static char *copy_text(const char *text)
     return copy;
 }
 
+/* The config.json of the weights, once the state knows its transform and classes. */
+static char *describe_weights(const struct trainer *t, const struct checkpoint_state *state)
+{
+    const struct augment_desc *eval = &t->data.eval_transform;
+    struct timm_data data = {.crop_pct = eval->crop == CROP_CENTRE ? (double)eval->crop_fraction : 1.0,
+                             .bilinear = eval->filter == FILTER_BILINEAR,
+                             .class_names = state->class_names,
+                             .class_count = state->class_count};
+    snprintf(data.eval_transform, sizeof data.eval_transform, "%s", state->eval_transform);
+    return timm_config_to_text(&t->data.model, &data);
+}
+
 static void describe_state(struct trainer *t, struct checkpoint_state *state)
 {
     char transform[CONFIG_TEXT_BYTES];
@@ -51,9 +63,6 @@ static void describe_state(struct trainer *t, struct checkpoint_state *state)
         .attempt = t->folder.attempt,
         .world_size = t->comm->size,
         .config_yaml = run_config_to_text(&t->config),
-        .model_config_json = timm_config_to_text(
-            &t->data.model, t->data.eval_transform.filter == FILTER_BICUBIC ? "bicubic" : "bilinear",
-            t->data.eval_transform.crop == CROP_CENTRE ? t->data.eval_transform.crop_fraction : 1.0),
         .dataset_fingerprint = t->data.train.fingerprint,
         .dataset_uri = copy_text(t->config.data.train),
         .eval_transform = copy_text(transform),
@@ -72,6 +81,7 @@ static void describe_state(struct trainer *t, struct checkpoint_state *state)
     VT_CHECK(state->class_names);
     for (int k = 0; k < state->class_count; k++)
         state->class_names[k] = copy_text(dataset_class_name(dataset, k));
+    state->model_config_json = describe_weights(t, state);
 }
 
 static struct checkpoint_store_desc store_of(const struct trainer *t)

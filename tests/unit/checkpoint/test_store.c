@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "checkpoint/safetensors.h"
 #include "scratch.h"
 #include "test.h"
 #include "toy_checkpoint.h"
@@ -241,6 +242,47 @@ static void same_step_again_replaces(void)
     toy_close(&toy);
 }
 
+/* The text of config.json travels in the files of weights, not in the optimizer's; it may be longer than a chunk. */
+static void config_travels_with_the_weights(void)
+{
+    enum { LONG = 2 * 1024 * 1024 + 77 };
+    const char *dir = new_store("travels");
+    const struct checkpoint_store_desc store = {.dir = dir, .keep = 1, .attempt = 1};
+    static const char *const names[] = {"step-00000003/model.safetensors", "step-00000003/ema.safetensors",
+                                        "step-00000003/optimizer.safetensors"};
+    struct checkpoint_state state = toy_state(3), back;
+    struct toy toy;
+    toy_open(&toy, 9);
+    toy_fill(&toy, 3);
+    state.model_config_json = malloc(LONG + 1);
+    for (int i = 0; i < LONG; i++)
+        state.model_config_json[i] = i % 100 ? (char)('a' + i % 23) : '\n';
+    state.model_config_json[LONG] = 0;
+    ASSERT_OK(checkpoint_save(&store, comm, &state, toy.files, 4, false));
+    ASSERT_OK(checkpoint_verify(in(dir, "step-00000003")));
+    toy_spoil(&toy);
+    ASSERT_OK(checkpoint_read_files(in(dir, "step-00000003"), toy.files, 4));
+    CU_ASSERT_TRUE(toy_holds(&toy, 3));
+    for (int i = 0; i < 3; i++) {
+        struct safetensors file;
+        char *text, *format;
+        ASSERT_OK(safetensors_open(in(dir, names[i]), &file));
+        ASSERT_OK(safetensors_metadata(&file, "format", &format));
+        ASSERT_OK(safetensors_metadata(&file, SAFETENSORS_CONFIG, &text));
+        CU_ASSERT_STRING_EQUAL(format, "pt");
+        CU_ASSERT((text != NULL) == (i < 2));
+        CU_ASSERT(i == 2 || strcmp(text, state.model_config_json) == 0);
+        free(text);
+        free(format);
+        safetensors_close(&file);
+    }
+    ASSERT_OK(checkpoint_read_state(in(dir, "step-00000003"), &back));
+    CU_ASSERT_STRING_EQUAL(back.model_config_json, state.model_config_json);
+    checkpoint_state_close(&back);
+    free(state.model_config_json);
+    toy_close(&toy);
+}
+
 static const struct test_case cases[] = {
     {"round trip", round_trip},
     {"keeps the newest and the best", keeps_the_newest_and_the_best},
@@ -249,6 +291,7 @@ static const struct test_case cases[] = {
     {"nothing to find", nothing_to_find},
     {"stale folders go, late writers are refused", stale_folders_go_late_writers_are_refused},
     {"other models are refused", other_models_are_refused},
+    {"config.json travels with the weights", config_travels_with_the_weights},
     {"the same step again replaces", same_step_again_replaces},
 };
 

@@ -1,9 +1,7 @@
 #include "convert/import.h"
 
-#include "base/file.h"
 #include "checkpoint/safetensors.h"
 #include "convert/position_resize.h"
-#include "convert/timm_config.h"
 #include "scratch.h"
 #include "test.h"
 
@@ -158,9 +156,9 @@ static void test_refusals(void)
     check_refused(&a, config, "norm", "fc_norm.weight", VT_E_UNSUPPORTED, "a norm behind the pooling is not supported");
     config.patch_size = 4;
     check_refused(&a, config, NULL, NULL, VT_E_FORMAT,
-                  "patch_embed.proj.weight is [24,3,8,8]; the model expects [24,3,4,4]");
+                  "patch_embed.proj.weight is [24, 3, 8, 8]; the model expects [24, 3, 4, 4]");
     config = tiny(), config.width = 48;
-    check_refused(&a, config, NULL, NULL, VT_E_FORMAT, "cls_token is [1,1,24]; the model expects [1,1,48]");
+    check_refused(&a, config, NULL, NULL, VT_E_FORMAT, "cls_token is [1, 1, 24]; the model expects [1, 1, 48]");
     config = tiny(), config.depth = 1;
     check_refused(&a, config, NULL, NULL, VT_E_FORMAT, "12 tensors have no place in the model, the first is blocks.1.");
     config = tiny(), config.cls_token = false, config.pool = POOL_MEAN;
@@ -170,58 +168,9 @@ static void test_refusals(void)
     free_model(&a);
 }
 
-static void write_text(const char *name, const char *text)
-{
-    ASSERT_OK(file_write_atomic(scratch_path(name), text, strlen(text)));
-}
-
-static void test_guess(void)
-{
-    struct vit_config config = tiny(), guess;
-    config.pool = POOL_MEAN;
-    config.gelu = ACT_GELU_TANH;
-    config.layernorm_eps = 1e-5f;
-    config.mean[0] = 0.485f, config.std[2] = 0.225f;
-    struct model a = make_model(config, 1);
-    const char *path = scratch_path("model.safetensors");
-    write_model(&a, path, NULL, NULL);
-    char *text = timm_config_to_text(&config, "bicubic", 0.9);
-    write_text("config.json", text);
-    free(text);
-    ASSERT_OK(import_guess_config(path, &guess));
-    CU_ASSERT_EQUAL(memcmp(&guess.image_size, &config.image_size, 3 * sizeof(int)), 0);
-    CU_ASSERT_EQUAL(guess.width, 24);
-    CU_ASSERT_EQUAL(guess.depth, 2);
-    CU_ASSERT_EQUAL(guess.heads, 3);
-    CU_ASSERT_EQUAL(guess.mlp_width, 40);
-    CU_ASSERT_EQUAL(guess.classes, 7);
-    CU_ASSERT_EQUAL(guess.pool, POOL_MEAN);
-    CU_ASSERT_EQUAL(guess.gelu, ACT_GELU_TANH);
-    CU_ASSERT_EQUAL(guess.layernorm_eps, 1e-5f);
-    CU_ASSERT_EQUAL(guess.mean[0], 0.485f);
-    CU_ASSERT_EQUAL(guess.std[2], 0.225f);
-    CU_ASSERT_TRUE(guess.cls_token && guess.qkv_bias);
-
-    ASSERT_OK(import_guess_config(scratch_dir(), &guess)); /* a folder stands for its model.safetensors */
-    CU_ASSERT_EQUAL(guess.width, 24);
-    write_text("config.json", "{\"architecture\": \"vit_tiny_patch16_224\", \"global_pool\": \"map\"}");
-    ASSERT_FAILS(import_guess_config(path, &guess), VT_E_UNSUPPORTED, "global_pool: map; expected token or avg");
-    write_text("config.json", "{\"model_args\": {\"num_heads\": 5}}");
-    ASSERT_FAILS(import_guess_config(path, &guess), VT_E_USAGE, "model.heads: 5 does not divide model.width 24");
-    write_text("config.json", "{\"model_args\": []}");
-    ASSERT_FAILS(import_guess_config(path, &guess), VT_E_FORMAT, "model_args");
-    remove(scratch_path("config.json"));
-    ASSERT_OK(import_guess_config(path, &guess));
-    CU_ASSERT_EQUAL(guess.heads, 1); /* 24 / 64, at least one */
-    write_model(&a, path, "blocks.0.mlp", NULL);
-    ASSERT_FAILS(import_guess_config(path, &guess), VT_E_FORMAT, "no tensor blocks.0.mlp.fc1.weight");
-    free_model(&a);
-}
-
 static const struct test_case cases[] = {
     {"same model", test_same_model},
     {"fine-tuning: other grid, other classes", test_fine_tuning},
     {"refusals", test_refusals},
-    {"guess a config", test_guess},
 };
 TEST_MAIN("import", cases)

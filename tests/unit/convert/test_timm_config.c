@@ -5,7 +5,8 @@
 static struct json *parse(const struct vit_config *c)
 {
     struct json *root = NULL;
-    char *text = timm_config_to_text(c, "bilinear", 0.875);
+    const struct timm_data data = {.crop_pct = 0.875, .bilinear = true};
+    char *text = timm_config_to_text(c, &data);
     ASSERT_OK(json_parse(text, strlen(text), "config.json", &root));
     free(text);
     return root;
