@@ -24,7 +24,7 @@ vt_status verb_verify(int argc, char **argv)
            (long long)report.samples, report.shards, bytes, (long long)report.bad, (long long)report.warnings, report.bad_shards,
            report.seconds);
     if (report.bad || report.bad_shards)
-        return VT_FAIL(VT_E_FORMAT, "%s: %lld bad samples, %d bad shards; they are recorded in the manifest and left out of training",
+        return VT_FAIL(VT_E_FORMAT, "%s: %lld bad samples (recorded in the manifest, training leaves them out), %d shards differ from the manifest",
                        positional[0], (long long)report.bad, report.bad_shards);
     return VT_OK;
 }

@@ -69,7 +69,13 @@ static vt_status add_bad(struct verify *v, int split, const struct manifest_drop
     return VT_OK;
 }
 
-/* What is no fault of the data ends the verify: good samples must not be recorded as bad because a mount hiccuped. */
+/* What is no fault of the data ends the verify: nothing good must be recorded or reported as bad because a mount
+ * hiccuped. */
+static bool ends_verify(vt_status status)
+{
+    return status == VT_E_IO || status == VT_E_MEMORY;
+}
+
 static void stop_verify(struct verify *v, vt_status status)
 {
     pthread_mutex_lock(&v->lock);
@@ -123,10 +129,14 @@ static vt_status check_label(struct tar_reader *reader, const struct shard_index
     struct tar_member member;
     char text[16], expected[16];
     bool found;
+    ssize_t got = 0;
     int length = snprintf(expected, sizeof expected, "%u", index->labels[label]);
     VT_TRY(tar_next(reader, &member, &found));
-    if (!found || member.bytes != length || pread(reader->fd, text, (size_t)length, member.offset) != length ||
-        memcmp(text, expected, (size_t)length) != 0)
+    if (found && member.bytes == length)
+        got = pread(reader->fd, text, (size_t)length, member.offset);
+    if (got < 0)
+        return VT_FAIL(VT_E_IO, "%s: read at offset %lld: %s", reader->name, (long long)member.offset, strerror(errno));
+    if (got != length || memcmp(text, expected, (size_t)length) != 0)
         return VT_FAIL(VT_E_FORMAT, "%s: sample %zu: its .cls member does not hold the index's label %s", reader->name,
                        i, expected);
     return VT_OK;
@@ -161,13 +171,14 @@ static vt_status hash_file(int fd, const char *path, uint64_t expected)
     XXH3_state_t *state = XXH3_createState();
     vt_status status = chunk && state ? VT_OK : VT_FAIL(VT_E_MEMORY, "%s: no memory to hash it", path);
     ssize_t n = 0;
+    int64_t at = 0;
     if (status == VT_OK) {
         XXH3_64bits_reset(state);
-        for (int64_t at = 0; (n = pread(fd, chunk, CHUNK, at)) > 0; at += n)
+        for (; (n = pread(fd, chunk, CHUNK, at)) > 0; at += n)
             XXH3_64bits_update(state, chunk, (size_t)n);
         uint64_t hash = XXH3_64bits_digest(state);
         if (n < 0)
-            status = VT_FAIL(VT_E_IO, "%s: read: %s", path, strerror(errno));
+            status = VT_FAIL(VT_E_IO, "%s: read at offset %lld: %s", path, (long long)at, strerror(errno));
         else if (hash != expected)
             status = VT_FAIL(VT_E_FORMAT, "%s: damaged: its xxh3 is %016llx, expected %016llx", path,
                              (unsigned long long)hash, (unsigned long long)expected);
@@ -225,22 +236,23 @@ static void check_job(struct verify *v, const struct job *job, uint8_t **buffer,
     vt_status status = load_index(v, job, &index);
     if (status == VT_OK)
         status = check_shard_file(v, job, &index);
-    if (status != VT_OK) {
+    if (ends_verify(status)) {
+        stop_verify(v, status);
+    } else if (status != VT_OK) {
         log_warn("bad shard: %s", status_message());
         pthread_mutex_lock(&v->lock);
         v->bad_shards++;
         pthread_mutex_unlock(&v->lock);
     }
-    for (int64_t i = 0; i < v->manifest.splits[job->split].shards[job->shard].samples; i++) {
+    for (int64_t i = 0; i < v->manifest.splits[job->split].shards[job->shard].samples && !atomic_load(&v->stopped);
+         i++) {
         struct sample_record record;
         char key[1024] = "";
         dataset_record(v->splits[job->split], job->first + i, &record);
         status = check_sample(v, job, &record, buffer, capacity, image);
-        if (status == VT_E_IO || status == VT_E_MEMORY) {
+        if (ends_verify(status)) {
             stop_verify(v, status);
-            break;
-        }
-        if (status != VT_OK) {
+        } else if (status != VT_OK) {
             shard_index_key(&index, (size_t)i, key, sizeof key);
             note_bad(v, job, &record, key);
         }

@@ -22,7 +22,8 @@ struct verify_report {
 
 /* Per process. Bad samples are logged (the first ones) and written into the manifest's list, which dataset_open turns
  * into SAMPLE_BAD; the list of an earlier verify is replaced. VT_OK also when samples are bad: see the report. Not
- * VT_OK when the dataset cannot be opened or the manifest not be written. */
+ * VT_OK when the dataset cannot be opened, a read fails (VT_E_IO; nothing is recorded then) or the manifest not be
+ * written. */
 VT_MUST_CHECK vt_status verify_run(const struct verify_desc *desc, struct verify_report *report);
 
 #endif
