@@ -20,6 +20,7 @@ enum memory_kind {
 };
 
 struct event; /* opaque: a point in a stream */
+struct graph; /* opaque: work of the compute stream, kept to be enqueued again */
 
 struct backend {
     const char *name;       /* "ref", "cpu", "cuda" */
@@ -55,10 +56,11 @@ struct backend {
     void (*stream_wait)(struct backend *be, enum stream stream, struct event *event);
     /* Block the host until the event has passed; reports device errors of everything before it. */
     vt_status (*event_wait)(struct backend *be, struct event *event);
-    /* The next three: only where streams run beside the host (cuda), NULL elsewhere. Any thread may call the first two.
+    /* The next four: only where streams run beside the host (cuda), NULL elsewhere. Any thread may call the first two.
      * event_passed: has everything before the event's last record run? Does not block; true after a device error too.
      * event_elapsed: device milliseconds between two events that have passed.
-     * cast: as nn.cast, on the stream named, for what `comm` does to gradients on their way. */
+     * cast: as nn.cast, on the stream named, for what `comm` does to gradients on their way.
+     * copy: within device memory, as fast as the device can: what passes over memory are measured against. */
     bool (*event_passed)(struct backend *be, struct event *event);
     vt_status (*event_elapsed)(struct backend *be, struct event *from, struct event *to, double *ms);
     void (*cast)(struct backend *be, enum stream stream, const void *src, enum dtype from, void *dst, enum dtype to,
@@ -66,6 +68,17 @@ struct backend {
     vt_status (*synchronise)(struct backend *be);
 
     void (*close)(struct backend *be); /* frees be itself */
+    void (*copy)(struct backend *be, enum stream stream, void *to, const void *from, size_t bytes);
+    /* The next four: only where an enqueue costs the host (cuda), NULL elsewhere and never emulated. From capture_begin to
+     * capture_end this thread's ops and zeroes on the compute stream are kept and do not run. In between: no other stream,
+     * no copy from or to host memory, no event, no allocation, no plan, no wait; what the ops were given by pointer on the
+     * device must stay where it is. capture_end fails, and keeps nothing, when something could not be captured.
+     * graph_launch enqueues what was kept, any number of times: same kernels, same arguments. graph_free: when no launch of
+     * it is in flight. While graphs exist the workspace does not move: reserve_workspace for more is refused. */
+    vt_status (*capture_begin)(struct backend *be);
+    vt_status (*capture_end)(struct backend *be, struct graph **graph);
+    void (*graph_launch)(struct backend *be, struct graph *graph);
+    void (*graph_free)(struct backend *be, struct graph *graph); /* accepts NULL */
 };
 
 struct backend_desc {

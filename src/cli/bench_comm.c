@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cli/bench.h"
-#include "train/gemm_rate.h"
+#include "train/op_time.h"
 
 enum { REPETITIONS_MAX = 64 };
 

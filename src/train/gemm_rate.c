@@ -1,52 +1,18 @@
 #include "train/gemm_rate.h"
 
-#include <stdlib.h>
+#include <math.h>
 
 #include "base/check.h"
-#include "base/clock.h"
-#include "base/philox.h"
+#include "train/op_time.h"
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double bench_median(double *values, int count)
-{
-    qsort(values, (size_t)count, sizeof *values, compare_doubles);
-    return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
-}
-
-/* One op under test: enqueue it once. */
+/* One linear layer under test. */
 struct subject {
     struct backend *be;
     struct op_plan *plan;
     void *buffers[8];
     int buffer_count;
-    int64_t rows, in, out;
+    enum gemm_product product; /* what run_linear enqueues */
 };
-
-/* Random values; past the first million they repeat. */
-vt_status bench_buffer(struct backend *be, size_t bytes, enum dtype dtype, void **out)
-{
-    enum { PATTERN = 1 << 20 };
-    VT_TRY(be->alloc(be, MEMORY_DEVICE, bytes, "bench", out));
-    size_t element = dtype_bytes(dtype), count = bytes / element < PATTERN ? bytes / element : PATTERN;
-    float *values = malloc(count * sizeof(float));
-    if (!values)
-        return VT_FAIL(VT_E_MEMORY, "no memory for bench data");
-    for (size_t i = 0; i < count; i++)
-        values[i] = draw_uniform(1, DRAW_SYNTHETIC, bytes, (uint32_t)i) - 0.5f;
-    if (dtype == DTYPE_BF16)
-        for (size_t i = 0; i < count; i++)
-            ((bf16_t *)values)[i] = bf16_from_float(values[i]);
-    for (size_t done = 0; done < bytes; done += count * element)
-        be->upload(be, STREAM_COMPUTE, (char *)*out + done, values, bytes - done < count * element ? bytes - done : count * element);
-    vt_status status = be->synchronise(be);
-    free(values);
-    return status;
-}
 
 static vt_status give_buffer(struct subject *s, size_t bytes, enum dtype dtype)
 {
@@ -62,44 +28,35 @@ static void subject_close(struct subject *s)
     s->buffer_count = 0;
 }
 
-static void run_linear(struct subject *s, enum gemm_product product)
+static void run_linear(void *context)
 {
+    struct subject *s = context;
     void *x = s->buffers[0], *w = s->buffers[1], *y = s->buffers[2], *dw = s->buffers[3], *b = s->buffers[4];
-    if (product == GEMM_FORWARD)
+    if (s->product == GEMM_FORWARD)
         s->be->nn.linear_forward(s->plan, x, w, b, y, NULL);
-    else if (product == GEMM_INPUT_GRADIENT)
+    else if (s->product == GEMM_INPUT_GRADIENT)
         s->be->nn.linear_backward_input(s->plan, y, w, NULL, x);
     else
         s->be->nn.linear_backward_weight(s->plan, x, y, dw, NULL, true);
 }
 
+static vt_status plan_linear(struct subject *s, struct backend *be, int64_t rows, int64_t in, int64_t out, enum dtype dtype)
+{
+    *s = (struct subject){.be = be};
+    const struct linear_desc desc = {.rows = rows, .in = in, .out = out, .dtype = dtype, .dtype_out = dtype, .bias = true};
+    return be->nn.linear_plan(be, &desc, &s->plan);
+}
+
 static vt_status open_linear(struct subject *s, struct backend *be, int64_t rows, int64_t in, int64_t out, enum dtype dtype)
 {
-    *s = (struct subject){.be = be, .rows = rows, .in = in, .out = out};
-    const struct linear_desc desc = {.rows = rows, .in = in, .out = out, .dtype = dtype, .dtype_out = dtype, .bias = true};
     size_t e = dtype_bytes(dtype);
-    VT_TRY(be->nn.linear_plan(be, &desc, &s->plan));
+    VT_TRY(plan_linear(s, be, rows, in, out, dtype));
     VT_TRY(give_buffer(s, (size_t)(rows * in) * e, dtype));
     VT_TRY(give_buffer(s, (size_t)(in * out) * e, dtype));
     VT_TRY(give_buffer(s, (size_t)(rows * out) * e, dtype));
     VT_TRY(give_buffer(s, (size_t)(in * out) * sizeof(float), DTYPE_F32));
-    return give_buffer(s, (size_t)out * sizeof(float), DTYPE_F32);
-}
-
-/* Median seconds of one enqueue. */
-static vt_status time_linear(struct subject *s, enum gemm_product product, int repetitions, double *seconds)
-{
-    double times[64];
-    repetitions = repetitions > 64 ? 64 : repetitions;
-    for (int i = -2; i < repetitions; i++) {
-        int64_t start = clock_ns();
-        run_linear(s, product);
-        VT_TRY(s->be->synchronise(s->be));
-        if (i >= 0)
-            times[i] = (double)(clock_ns() - start) * 1e-9;
-    }
-    *seconds = bench_median(times, repetitions);
-    return VT_OK;
+    VT_TRY(give_buffer(s, (size_t)out * sizeof(float), DTYPE_F32));
+    return be->reserve_workspace(be);
 }
 
 static void block_shapes(const struct vit_config *m, struct gemm_shape shapes[4])
@@ -110,30 +67,80 @@ static void block_shapes(const struct vit_config *m, struct gemm_shape shapes[4]
     shapes[3] = (struct gemm_shape){"fc2", m->mlp_width, m->width};
 }
 
+vt_status gemm_rate_plan(struct backend *be, const struct vit_config *model, int rows, enum dtype dtype)
+{
+    struct gemm_shape shapes[4];
+    block_shapes(model, shapes);
+    for (int i = 0; i < 4; i++) {
+        struct subject s;
+        VT_TRY(plan_linear(&s, be, (int64_t)rows * vit_tokens(model), shapes[i].in, shapes[i].out, dtype));
+        subject_close(&s);
+    }
+    return VT_OK;
+}
+
 vt_status gemm_rate_measure(struct backend *be, const struct vit_config *model, int rows, enum dtype dtype,
-                              int repetitions, gemm_result on_result, double *flops_per_s)
+                            int repetitions, gemm_result on_result, void *context, struct gemm_rate *rate)
 {
     struct gemm_shape shapes[4];
     int64_t tokens = (int64_t)rows * vit_tokens(model);
     double total_flops = 0, total_seconds = 0;
     block_shapes(model, shapes);
+    *rate = (struct gemm_rate){0};
     for (int i = 0; i < 4; i++) {
         struct subject s;
         vt_status status = open_linear(&s, be, tokens, shapes[i].in, shapes[i].out, dtype);
-        if (status == VT_OK)
-            status = be->reserve_workspace(be);
         double flops = 2.0 * (double)tokens * (double)shapes[i].in * (double)shapes[i].out;
-        for (int product = GEMM_FORWARD; product <= GEMM_WEIGHT_GRADIENT && status == VT_OK; product++) {
+        for (s.product = GEMM_FORWARD; s.product <= GEMM_WEIGHT_GRADIENT && status == VT_OK; s.product++) {
             double seconds = 0;
-            status = time_linear(&s, product, repetitions, &seconds);
+            status = op_time(be, run_linear, &s, repetitions, &seconds);
+            if (status != VT_OK)
+                break;
             total_flops += flops;
             total_seconds += seconds;
-            if (on_result && status == VT_OK)
-                on_result(&shapes[i], product, seconds, flops);
+            rate->best = fmax(rate->best, flops / seconds);
+            if (on_result)
+                on_result(context, &shapes[i], s.product, seconds, flops);
         }
         subject_close(&s);
         VT_TRY(status);
     }
-    *flops_per_s = total_flops / total_seconds;
+    rate->mean = total_flops / total_seconds;
+    return VT_OK;
+}
+
+/* The better of the two products that leave an output of the compute type. */
+static vt_status measure_square(struct backend *be, enum dtype dtype, int side, int repetitions, double *seconds)
+{
+    struct subject s;
+    vt_status status;
+    double input = 0;
+    VT_TRY_OUT(open_linear(&s, be, side, side, side, dtype));
+    s.product = GEMM_FORWARD;
+    VT_TRY_OUT(op_time(be, run_linear, &s, repetitions, seconds));
+    s.product = GEMM_INPUT_GRADIENT;
+    VT_TRY_OUT(op_time(be, run_linear, &s, repetitions, &input));
+    *seconds = fmin(*seconds, input);
+out:
+    subject_close(&s);
+    return status;
+}
+
+vt_status gemm_peak_measure(struct backend *be, enum dtype dtype, int repetitions, struct gemm_peak *peak)
+{
+    enum { DEVICE_SIDE = 8192, DEVICE_SIDE_F32 = 4096, HOST_SIDE_MIN = 128, HOST_SIDE_MAX = 2048 };
+    static const double host_seconds = 5e-3; /* a product that takes so long is large enough for a CPU's caches */
+    const bool device = be->memory_bytes != 0;
+    int last = !device ? HOST_SIDE_MAX : dtype == DTYPE_BF16 ? DEVICE_SIDE : DEVICE_SIDE_F32;
+    *peak = (struct gemm_peak){0};
+    for (int side = device ? last : HOST_SIDE_MIN; side <= last; side *= 2) {
+        double seconds;
+        VT_TRY(measure_square(be, dtype, side, repetitions, &seconds));
+        double rate = 2.0 * side * side * side / seconds;
+        if (rate > peak->flops_per_s)
+            *peak = (struct gemm_peak){rate, side};
+        if (seconds > host_seconds)
+            break;
+    }
     return VT_OK;
 }

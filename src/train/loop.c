@@ -17,6 +17,7 @@
 struct interval {
     int64_t steps;
     double loss_sum, weight_sum;
+    double early_fraction; /* bucket_stats */
     struct step_times times;
 };
 
@@ -35,6 +36,7 @@ static void accumulate(struct interval *interval, const struct step_result *done
     interval->steps++;
     interval->loss_sum += done->loss_sum;
     interval->weight_sum += done->weight_sum;
+    interval->early_fraction += done->buckets.early_fraction;
     const double *from = (const double *)&done->times;
     double *to = (double *)&interval->times;
     for (size_t i = 0; i < sizeof done->times / sizeof(double); i++)
@@ -66,6 +68,8 @@ static void keep_going(struct loop *loop, vt_status status)
     loop->metrics_fail = status != VT_OK;
 }
 
+enum { RECORD_VALUES = 24 };
+
 static vt_status record(struct loop *loop, const struct step_result *done)
 {
     struct trainer *t = loop->t;
@@ -77,7 +81,7 @@ static vt_status record(struct loop *loop, const struct step_result *done)
     double rate = n * t->config.data.batch / (times->step * 1e-3);
     double loss = interval->loss_sum / interval->weight_sum;
     double peak = t->dtype == DTYPE_BF16 ? t->be->peak_flops * t->comm->size : 0;
-    const struct metric values[] = {
+    struct metric values[RECORD_VALUES] = {
         {"train/loss", loss},
         {"optim/lr", done->lr},
         {"optim/grad_norm", done->grad_norm},
@@ -95,9 +99,14 @@ static vt_status record(struct loop *loop, const struct step_result *done)
         {"time/comm_exposed_ms", times->comm_exposed / n},
         {"time/optimizer_ms", times->optimizer / n},
         {"time/straggler_ms", straggler},
-        {"perf/mfu", peak > 0 ? rate * vit_train_flops(&t->data.model) / peak : 0}, /* last: absent without a peak */
     };
-    int count = (int)(sizeof values / sizeof *values) - !(peak > 0);
+    int count = 0;
+    while (values[count].name)
+        count++;
+    if (peak > 0)
+        values[count++] = (struct metric){"perf/mfu", rate * vit_train_flops(&t->data.model) / peak};
+    if (t->comm->size > 1)
+        values[count++] = (struct metric){"comm/early_fraction", interval->early_fraction / n};
     keep_going(loop, metrics_write(loop->metrics, done->step, done->step * t->config.data.batch, epoch_of(t, done->step),
                                    values, count));
     if (t->comm->rank == 0) {
@@ -237,12 +246,15 @@ static vt_status run_steps(struct loop *loop)
     return VT_OK;
 }
 
-/* A few microbatches of matrix products alone, some ten milliseconds: what perf/mfu_of_gemm_peak is a share of. */
+/* A few microbatches of matrix products alone, some ten milliseconds: perf/mfu_of_gemm_peak is a share of the fastest one. */
 static vt_status measure_gemm_rate(struct trainer *t)
 {
     double flops = (double)t->micro_rows * vit_train_flops(&t->data.model) / t->data.model.depth;
     int repetitions = flops < 1e9 ? 10 : 3;
-    return gemm_rate_measure(t->be, &t->data.model, t->micro_rows, t->dtype, repetitions, NULL, &t->gemm_flops_per_s);
+    struct gemm_rate rate;
+    VT_TRY(gemm_rate_measure(t->be, &t->data.model, t->micro_rows, t->dtype, repetitions, NULL, NULL, &rate));
+    t->gemm_flops_per_s = rate.best;
+    return VT_OK;
 }
 
 vt_status trainer_run(struct trainer *t)

@@ -59,7 +59,7 @@ struct trainer {
     struct evaluator evaluator;
     bool has_evaluator;
     struct memory_plan memory;
-    double gemm_flops_per_s;           /* of this rank's matrix products alone; 0 = not measured */
+    double gemm_flops_per_s;           /* the best of this rank's matrix products, alone; 0 = not measured */
 
     struct step_scalars *scalars;      /* device */
     struct step_scalars *host_scalars; /* pinned, [2]: read one step late */

@@ -133,6 +133,11 @@ static void download(struct backend *be, enum stream stream, void *host, const v
 static void zero(struct backend *be, enum stream stream, void *device, size_t bytes)
 {
     struct cuda_backend *cuda = of(be);
+static void copy_within(struct backend *be, enum stream stream, void *to, const void *from, size_t bytes)
+{
+    copy(be, stream, to, from, bytes, "copy", cudaMemcpyDeviceToDevice);
+}
+
     if (bytes)
         cuda_note(cuda, (int)cudaMemsetAsync(device, 0, bytes, cuda->streams[stream]), "zero");
 }
@@ -242,6 +247,7 @@ void cuda_memory_install(struct backend *be)
     be->zero = zero;
     be->event_new = event_new;
     be->event_free = event_free;
+    be->copy = copy_within;
     be->event_record = event_record;
     be->stream_wait = stream_wait;
     be->event_wait = event_wait;
