@@ -87,8 +87,42 @@ run 0 "$V" import $newest/model.safetensors imported # heads, mean, std, crop fr
 [ "$("$json" a.json top1)" = "$("$json" b.json top1)" ] || fail "imported: top-1 $("$json" b.json top1), was $("$json" a.json top1)"
 refused 1 'only \.safetensors' "$V" export run weights.npz
 refused 1 'tiny\.yaml' "$V" import tiny.yaml nowhere
-run 0 "$V" import weights.safetensors alone
-said 'warning: .*heads not said'
+# Without the config.json the file says it all itself: in a folder of its own, and as a bare copy out of a checkpoint.
+mkdir empty bare
+mv weights.safetensors empty/exported.safetensors
+cp $newest/model.safetensors bare/copy.safetensors
+for file in empty/exported bare/copy; do
+  run 0 "$V" import $file.safetensors $file.dir
+  said "described by $file\.safetensors: metadata"
+  not_said warning
+  "$V" eval $file.dir "$data" --json >c.json 2>out || fail "eval of $file"
+  for key in top1 top5 loss; do
+    # The import beside its config.json is judged above; a run's own compute.dtype does not travel.
+    [ "$("$json" b.json $key)" = "$("$json" c.json $key)" ] || fail "$file: $key $("$json" c.json $key), was $("$json" b.json $key)"
+  done
+  "$V" inspect $newest --json >before.json && "$V" inspect $file.dir --json >after.json || fail "inspect of $file"
+  for key in eval_transform mean std classes class_names; do
+    [ "$("$json" before.json $key)" = "$("$json" after.json $key)" ] || fail "$file: $key is not what it was"
+  done
+  [ "$("$json" after.json classes)" -eq 10 ] || fail "$file: $("$json" after.json classes) class names"
+  same $newest/config.json $file.dir/latest/config.json
+done
+mv empty/exported.safetensors weights.safetensors
+# Who drops the metadata must say the heads: sizes of no timm model, in a file without them.
+bare_header() { # FILE OUT: the same tensors, "__metadata__" gone; blanks keep every offset where it is
+  LC_ALL=C sed -E 's/"__metadata__":\{"format":"pt","vitrail\.config":"([^"\\]|\\.)*"\},?//' "$1" >"$2.cut"
+  lost=$(($(wc -c <"$1") - $(wc -c <"$2.cut")))
+  header=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+  { head -c 9 "$1"; printf "%${lost}s" ''; tail -c +10 "$2.cut"; } >"$2"
+  [ $lost -gt 100 ] && [ "$header" -gt $lost ] || fail "the header of $1 has no metadata"
+}
+bare_header weights.safetensors bare/none.safetensors
+refused 2 'cannot be told from shapes; expected --heads N' "$V" import bare/none.safetensors nowhere
+run 0 "$V" import bare/none.safetensors alone --heads 2
+refused 2 'heads: 3 does not divide' "$V" import bare/none.safetensors nowhere --heads 3
+run 0 "$V" import bare/none.safetensors alone-2 --config $newest/config.json
+"$V" eval alone-2 "$data" --json >c.json 2>out || fail "eval of an import with --config"
+[ "$("$json" a.json top1)" = "$("$json" c.json top1)" ] || fail "--config: top-1 $("$json" c.json top1), was $("$json" a.json top1)"
 # Fine-tuning from them starts where they are.
 run 0 "$V" train tiny.yaml run.dir=tuned train.duration=1steps model.init_from=$newest
 run 0 "$V" train tiny.yaml run.dir=tuned-2 train.duration=1steps model.init_from=weights.safetensors
