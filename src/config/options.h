@@ -24,10 +24,10 @@ enum option_type {
 struct option {
     const char *key; /* "section.field" */
     enum option_type type;
-    size_t offset, bytes;       /* of the field in struct run_config */
-    const char *initial;        /* the default, as YAML text */
-    double min, max;            /* inclusive; of every element for lists */
-    const char *const *choices; /* OPTION_ENUM: NULL-terminated */
+    size_t offset, bytes;        /* of the field in struct run_config */
+    const char *initial;         /* the default, as YAML text */
+    double min, max;             /* inclusive; of every element for lists */
+    const char *const *choices;  /* OPTION_ENUM: NULL-terminated */
     const char *const *formerly; /* OPTION_ENUM: pairs of an old word, still read, and its choice; NULL ends; or NULL */
     int min_count, max_count;    /* OPTION_FLOATS */
     bool may_change;             /* when a run is resumed */

@@ -13,5 +13,7 @@ run 0 "$probe" plan base.yaml
 cat out
 run 0 "$probe" plan base.yaml compute.dtype=fp32 optim.name=sgd
 cat out
+run 0 "$probe" plan base.yaml compute.micro_batch=8 compute.recompute=light
+cat out
 run 0 "$probe" loop tiny.yaml run.dir=flat eval.every=100steps checkpoint.every=100steps
 cat out

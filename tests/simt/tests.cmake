@@ -72,3 +72,12 @@ foreach(order forward reverse random)
   set_tests_properties(simt_ops_${order} PROPERTIES TIMEOUT 300 LABELS simt
                        ENVIRONMENT "SIMT_ORDER=${order};ASAN_OPTIONS=detect_leaks=0")
 endforeach()
+
+# The model's recompute levels with these kernels.
+add_executable(test_recompute_simt ${CMAKE_CURRENT_SOURCE_DIR}/unit/model/test_recompute.c)
+target_link_libraries(test_recompute_simt PRIVATE vt_flags vt_model vt_simt PkgConfig::CUNIT m)
+target_compile_definitions(test_recompute_simt PRIVATE WITH_BACKEND_SIMT)
+target_include_directories(test_recompute_simt PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/support ${simt})
+set_target_properties(test_recompute_simt PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME simt_recompute COMMAND test_recompute_simt)
+set_tests_properties(simt_recompute PROPERTIES TIMEOUT 300 LABELS simt ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
