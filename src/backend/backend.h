@@ -31,6 +31,8 @@ struct backend {
     enum dtype stream_preferred; /* of the residual stream when compute is bf16: fp32 (the zero) or bf16 */
     size_t memory_bytes;    /* of the device; 0 = it is the host's */
     double peak_flops;      /* datasheet FLOP/s of bf16 matrix products; 0 = unknown or a CPU */
+    int spared_multiprocessors; /* which products of backward leave free, for collectives beside them; the owner of the
+                                 * backend sets it before the first plan; 0 = none, or a backend that has no such thing */
     bool poison;            /* arenas start as NaN instead of zero, to prove that nothing reads what no op wrote */
     size_t allocated_bytes; /* device memory handed out so far; for the memory plan */
     size_t workspace_bytes; /* the shared workspace, largest need of any plan so far */
@@ -65,9 +67,6 @@ struct backend {
     vt_status (*event_elapsed)(struct backend *be, struct event *from, struct event *to, double *ms);
     void (*cast)(struct backend *be, enum stream stream, const void *src, enum dtype from, void *dst, enum dtype to,
                  int64_t count);
-    vt_status (*synchronise)(struct backend *be);
-
-    void (*close)(struct backend *be); /* frees be itself */
     void (*copy)(struct backend *be, enum stream stream, void *to, const void *from, size_t bytes);
     /* The next four: only where an enqueue costs the host (cuda), NULL elsewhere and never emulated. From capture_begin to
      * capture_end this thread's ops and zeroes on the compute stream are kept and do not run. In between: no other stream,
@@ -79,6 +78,9 @@ struct backend {
     vt_status (*capture_end)(struct backend *be, struct graph **graph);
     void (*graph_launch)(struct backend *be, struct graph *graph);
     void (*graph_free)(struct backend *be, struct graph *graph); /* accepts NULL */
+    vt_status (*synchronise)(struct backend *be);
+
+    void (*close)(struct backend *be); /* frees be itself */
 };
 
 struct backend_desc {

@@ -30,7 +30,7 @@ struct op_plan {
     struct backend *backend;
     size_t workspace_bytes; /* needed from the backend's shared workspace */
     double flops;           /* of one forward enqueue (2 per multiply-add; matrix products only), for MFU and benches */
-    char algorithm[48];     /* for the printed plan and tuning.pb */
+    char algorithm[48];     /* for the printed plan */
     void (*destroy)(struct op_plan *plan);
 };
 /* Accepts NULL; sets the pointer to NULL. */

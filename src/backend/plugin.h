@@ -33,7 +33,7 @@ struct host_api {
 
 struct plugin {
     char name[16];      /* "cuda" */
-    char versions[160]; /* "CUDA 13.0, cuBLASLt 13.1.0": what it was built with and what it found */
+    char versions[160]; /* "CUDA 13.0, cuBLASLt 13.1.0": what it is built and linked with */
 
     /* How many devices this process may use. VT_E_UNSUPPORTED with the reason (no driver, no GPU, too old) when none.
      */
@@ -52,7 +52,11 @@ struct plugin {
     vt_status (*tuning_export)(struct backend *be, char **text);
 };
 
-enum { VT_PLUGIN_VERSION = 1 };
+enum { VT_PLUGIN_VERSION = 2 };
+    /* One choice: what is stored for `key` for this device and these libraries (NULL: nothing; valid until the next change),
+     * and storing it. Keys and values: printable, no blanks, at most 255 characters. */
+    const char *(*tuning_find)(struct backend *be, const char *key);
+    void (*tuning_put)(struct backend *be, const char *key, const char *value);
 #define VT_PLUGIN_ABI                                                                                                  \
     ((uint32_t)VT_PLUGIN_VERSION << 20 | (uint32_t)((sizeof(struct backend) * 61 + sizeof(struct plugin) * 31 +        \
                                                      sizeof(struct host_api) * 7 + sizeof(struct step_scalars)) &      \

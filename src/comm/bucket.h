@@ -47,6 +47,8 @@ void bucket_close(struct bucket_set **set);
 void bucket_begin(struct bucket_set *set);
 /* vit_grad_ready: everything from `first` to the end is final. context is the bucket_set. Enqueues whole buckets. */
 void bucket_grad_ready(void *set, int64_t first);
+/* How many buckets are final, counted from the first, when everything from `first` on is; 0 with one rank. Per rank. */
+int bucket_final(const struct bucket_set *set, int64_t first);
 /* Wait for all buckets; the sums are in `grads` after (device mode: for whatever is enqueued on the compute stream from
  * here on; the host waits for the step before only). Logically collective. Reports the first failure of a sum. */
 VT_MUST_CHECK vt_status bucket_finish(struct bucket_set *set, struct bucket_stats *stats);

@@ -70,6 +70,14 @@ void bucket_begin(struct bucket_set *set)
         bucket_device_begin(set->device);
 }
 
+int bucket_final(const struct bucket_set *set, int64_t first)
+{
+    int count = 0;
+    while (count < set->count && set->buckets[count].begin >= first)
+        count++;
+    return count;
+}
+
 void bucket_grad_ready(void *context, int64_t first)
 {
     struct bucket_set *set = context;

@@ -36,6 +36,7 @@ struct comm {
      * the call returns VT_OK before it has run. U8, and max and min of BF16, do not reduce. barrier waits on the host for
      * everything enqueued. Not for comm_agree, which talks through the host. */
     bool device_memory;
+    int multiprocessors; /* only where device_memory: at most so many of the GPU's are busy with a collective */
     /* NULL unless device_memory. Any thread, never blocking long. poll: the first failure of anything enqueued, with the
      * rank and host in the message. abort: give up what is enqueued, so that the stream goes on and waits return; only
      * close may follow. */

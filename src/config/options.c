@@ -14,6 +14,7 @@ static const char *const device_names[] = {"auto", "cpu", "cuda", "ref", NULL};
 static const char *const dtype_names[] = {"auto", "fp32", "bf16", NULL};
 static const char *const recompute_names[] = {"none", "light", "block", NULL};
 static const char *const recompute_formerly[] = {"false", "none", "true", "block", NULL}; /* in older run folders */
+static const char *const graphs_names[] = {"auto", "on", "off", NULL};
 static const char *const comm_names[] = {"auto", "self", "mpi", "nccl", NULL};
 static const char *const wire_names[] = {"fp32", "bf16", NULL};
 static const char *const if_exists_names[] = {"resume", "fail", "new", NULL};
@@ -122,10 +123,14 @@ static const struct option options[] = {
     INT(compute, micro_batch, "0", 0, 1048576, MAY_CHANGE, "images of one forward and backward pass of a rank; 0 = auto"),
     ENUM_WAS(compute, recompute, "none", recompute_names, recompute_formerly, MAY_CHANGE,
              "activation checkpointing, what backward recomputes: nothing, LayerNorm and GELU outputs, whole blocks"),
+    ENUM(compute, graphs, "auto", graphs_names, MAY_CHANGE,
+         "replay a GPU's step from captured graphs; auto = where enqueueing it keeps the host busy (measured)"),
 
     ENUM(comm, backend, "auto", comm_names, MAY_CHANGE, "auto = nccl on GPUs, mpi on CPUs, self with one rank"),
     FLOAT(comm, bucket_mb, "25", 0.01, 65536, MAY_CHANGE, "gradient bytes of one all-reduce, in MB"),
     ENUM(comm, wire, "fp32", wire_names, FIXED, "dtype of gradients on the network"),
+    INT(comm, spare_sms, "-1", -1, 1024, MAY_CHANGE,
+        "SMs of a GPU that backward's matrix products leave to NCCL; -1 = auto: NCCL's share where ranks are on several hosts, else 0"),
     FLOAT(comm, timeout_s, "300", 0, 1e6, MAY_CHANGE, "watchdog: seconds without progress before the job is stopped; 0 = off"),
 
     DURATION(checkpoint, every, "1ep", MAY_CHANGE, "how often; one is always written at the end; 0 = only then"),

@@ -38,6 +38,7 @@ enum config_reduction { CONFIG_REDUCTION_FAST, CONFIG_REDUCTION_EXACT };
 enum config_device { CONFIG_DEVICE_AUTO, CONFIG_DEVICE_CPU, CONFIG_DEVICE_CUDA, CONFIG_DEVICE_REF };
 enum config_dtype { CONFIG_DTYPE_AUTO, CONFIG_DTYPE_FP32, CONFIG_DTYPE_BF16 };
 enum config_recompute { CONFIG_RECOMPUTE_NONE, CONFIG_RECOMPUTE_LIGHT, CONFIG_RECOMPUTE_BLOCK };
+enum config_graphs { CONFIG_GRAPHS_AUTO, CONFIG_GRAPHS_ON, CONFIG_GRAPHS_OFF };
 enum config_comm { CONFIG_COMM_AUTO, CONFIG_COMM_SELF, CONFIG_COMM_MPI, CONFIG_COMM_NCCL };
 enum config_wire { CONFIG_WIRE_FP32, CONFIG_WIRE_BF16 };
 enum config_if_exists { CONFIG_IF_EXISTS_RESUME, CONFIG_IF_EXISTS_FAIL, CONFIG_IF_EXISTS_NEW };
@@ -123,11 +124,13 @@ struct run_config {
         enum config_dtype dtype;
         int threads, micro_batch; /* 0 = auto */
         enum config_recompute recompute;
+        enum config_graphs graphs;
     } compute;
     struct {
         enum config_comm backend;
         double bucket_mb;
         enum config_wire wire;
+        int spare_sms;    /* -1 = auto */
         double timeout_s; /* 0 = no watchdog */
     } comm;
     struct {

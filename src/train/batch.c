@@ -87,10 +87,11 @@ void batch_ring_close(struct batch_ring *ring)
     *ring = (struct batch_ring){0};
 }
 
-void batch_upload(struct batch_ring *ring, struct slot *slot, struct vit_batch *batch)
+int batch_upload(struct batch_ring *ring, struct slot *slot, struct vit_batch *batch)
 {
     struct backend *be = ring->be;
-    struct batch_buffer *buffer = &ring->buffers[ring->uploads++ % BATCH_BUFFERS];
+    int index = (int)(ring->uploads++ % BATCH_BUFFERS);
+    struct batch_buffer *buffer = &ring->buffers[index];
     be->stream_wait(be, STREAM_COPY, buffer->consumed);
     /* Slots and device batches share one layout, so the copy is one transfer; `sample` at its end stays on the host. */
     be->upload(be, STREAM_COPY, buffer->memory, slot->images, layout_of(&ring->shape).sample);
@@ -98,6 +99,7 @@ void batch_upload(struct batch_ring *ring, struct slot *slot, struct vit_batch *
     be->stream_wait(be, STREAM_COMPUTE, buffer->copied);
     buffer->slot = slot;
     *batch = buffer->view;
+    return index;
 }
 
 void batch_consumed(struct batch_ring *ring)

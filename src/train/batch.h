@@ -35,8 +35,9 @@ void batch_ring_close(struct batch_ring *ring);
 /* Device and host bytes of a ring, for the memory plan. */
 void batch_ring_memory(const struct batch_shape *shape, size_t *device, size_t *host);
 
-/* Enqueue the copy of a filled slot; *batch stays valid until the second next upload. The compute stream waits for it. */
-void batch_upload(struct batch_ring *ring, struct slot *slot, struct vit_batch *batch);
+/* Enqueue the copy of a filled slot; *batch stays valid until the second next upload. The compute stream waits for it.
+ * Returns which of the device's buffers it is. */
+int batch_upload(struct batch_ring *ring, struct slot *slot, struct vit_batch *batch);
 /* Mark that everything enqueued so far no longer needs the newest batch after it has run. */
 void batch_consumed(struct batch_ring *ring);
 /* Give slots whose copy has passed back to the loader (NULL: just forget them). Waits for outstanding copies when

@@ -105,11 +105,12 @@ void device_describe(char *text, int bytes)
 {
     const struct plugin *plugin;
     int count;
+    char found[160] = "";
     vt_status status = plugin_load(&plugin);
     if (status == VT_OK)
         status = plugin->device_count(&count);
     if (status == VT_OK)
-        snprintf(text, (size_t)bytes, "%d visible; %s", count, plugin->versions);
+        snprintf(text, (size_t)bytes, "%d visible; %s%s%s", count, plugin->versions, found[0] ? ", " : "", found);
     else
         snprintf(text, (size_t)bytes, "none: %.200s", status_message());
 }
@@ -175,4 +176,15 @@ vt_status device_tuning_save(const struct device *device, struct comm *comm, con
         free(text);
     }
     return comm_agree(comm, status);
+}
+
+void device_tuning_put(struct device *device, const char *key, const char *value)
+{
+    if (device->plugin)
+        device->plugin->tuning_put(device->be, key, value);
+}
+
+const char *device_tuning_find(const struct device *device, const char *key)
+{
+    return device->plugin ? device->plugin->tuning_find(device->be, key) : NULL;
 }

@@ -40,5 +40,8 @@ void device_describe(char *text, int bytes);
 VT_MUST_CHECK vt_status device_tuning_load(struct device *device, struct comm *comm, const char *path);
 VT_MUST_CHECK vt_status device_tuning_share(struct device *device, struct comm *comm);
 VT_MUST_CHECK vt_status device_tuning_save(const struct device *device, struct comm *comm, const char *path);
+/* Per rank: store a choice; the stored one, NULL when there is none. Keys and values without blanks. */
+void device_tuning_put(struct device *device, const char *key, const char *value);
+const char *device_tuning_find(const struct device *device, const char *key);
 
 #endif

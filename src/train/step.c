@@ -38,13 +38,37 @@ static double lap(double *mark)
     return passed;
 }
 
+/* What the passes of a microbatch work with. */
+struct micro {
+    struct trainer *t;
+    struct vit_weights weights;
+    struct vit_batch batch;
+    bool accumulate;
+};
+
+static void forward_pass(void *context, vit_grad_ready ready, void *ready_context)
+{
+    const struct micro *m = context;
+    struct trainer *t = m->t;
+    (void)ready, (void)ready_context;
+    vit_forward(t->vit, &m->weights, &m->batch);
+    vit_loss(t->vit, &m->batch, 1.0f / (float)t->config.data.batch, NULL, t->scalars);
+}
+
+static void backward_pass(void *context, vit_grad_ready ready, void *ready_context)
+{
+    const struct micro *m = context;
+    struct trainer *t = m->t;
+    vit_backward(t->vit, &m->weights, &m->batch, t->weights.device.grads, m->accumulate, ready, ready_context);
+}
+
 /* Forward, loss and backward of one microbatch. The last one of the step starts the all-reduces from inside backward. */
 static vt_status run_micro(struct trainer *t, int micro, bool last, struct step_times *times)
 {
     double mark = clock_ms();
     struct slot *slot;
-    struct vit_batch batch;
-    struct vit_weights weights = weights_view(&t->weights);
+    struct micro m = {.t = t, .weights = weights_view(&t->weights), .accumulate = micro > 0};
+    struct graphs_key key = {.accumulate = micro > 0, .last = last};
 
     stage_enter(STAGE_DATA_WAIT);
     VT_TRY(loader_next(t->loader, &slot));
@@ -55,19 +79,19 @@ static vt_status run_micro(struct trainer *t, int micro, bool last, struct step_
     times->augment += slot->augment_ms;
 
     stage_enter(STAGE_COPY);
-    batch_upload(&t->ring, slot, &batch);
+    key.buffer = batch_upload(&t->ring, slot, &m.batch);
     VT_TRY(batch_recycle(&t->ring, t->loader, t->be->host_memory));
     times->copy += lap(&mark);
 
     stage_enter(STAGE_FORWARD);
-    vit_forward(t->vit, &weights, &batch);
-    vit_loss(t->vit, &batch, 1.0f / (float)t->config.data.batch, NULL, t->scalars);
+    VT_TRY(graphs_run(t->graphs, key, forward_pass, &m));
     times->forward += lap(&mark);
 
     stage_enter(STAGE_BACKWARD);
     if (last)
         bucket_begin(t->buckets);
-    vit_backward(t->vit, &weights, &batch, t->weights.device.grads, micro > 0, last ? bucket_grad_ready : NULL, t->buckets);
+    key.backward = true;
+    VT_TRY(graphs_run(t->graphs, key, backward_pass, &m));
     batch_consumed(&t->ring);
     times->backward += lap(&mark);
     watchdog_kick(t->watchdog); /* a large batch may take longer than the timeout, a microbatch does not */
@@ -103,7 +127,10 @@ vt_status step_run(struct trainer *t, struct step_result *done)
     struct step_result now = {.step = t->step + 1, .lr = schedule_lr(&t->data.schedule, t->step)};
     struct step_times *times = &now.times;
 
+    double graphs_share;
+
     stage_set_step(now.step);
+    VT_TRY(graphs_begin_step(t->graphs));
     t->be->nn.scalars_reset(t->be, t->scalars);
     for (int micro = 0; micro < t->micro_count; micro++)
         VT_TRY(run_micro(t, micro, micro == t->micro_count - 1, times));
@@ -123,6 +150,9 @@ vt_status step_run(struct trainer *t, struct step_result *done)
 
     stage_enter(STAGE_COMM_WAIT);
     VT_TRY(collect(t, signals_stop_requested(t->stop_file), done));
+    VT_TRY(graphs_end_step(t->graphs, &graphs_share));
+    if (graphs_share >= 0)
+        VT_TRY(trainer_decide_graphs(t, graphs_share));
     times->step = clock_ms() - started;
     t->pending = now;
     t->step++;

@@ -13,6 +13,7 @@
 #include "base/stage.h"
 #include "base/text.h"
 #include "input/deal.h"
+#include "train/gemm_rate.h"
 
 /* Bytes of the residual stream a microbatch may have on a CPU: a few times this is a block's working set, which should stay
  * in the second-level cache and the rank's share of the third (docs/speed.md). */
@@ -219,6 +220,13 @@ static void print_plan(const struct trainer *t)
              t->folder.dir[0] ? ", into " : "", t->folder.dir);
 }
 
+/* Everything the run will plan, what measures it included: nothing is timed or chosen after. */
+static vt_status plan_all(struct trainer *t)
+{
+    VT_TRY(plan_replicas(t));
+    return gemm_rate_plan(t->be, &t->data.model, t->micro_rows, t->dtype);
+}
+
 /* Plans time algorithms on a GPU: rank 0 does, the others then take its choices, so that all compute alike. Collective. */
 static vt_status plan_together(struct trainer *t)
 {
@@ -231,10 +239,10 @@ static vt_status plan_together(struct trainer *t)
         VT_TRY(path_join(path, sizeof path, t->folder.dir, "tuning.txt"));
         VT_TRY(device_tuning_load(&t->device, t->comm, path));
     }
-    VT_TRY(comm_agree(t->comm, t->comm->rank == 0 ? plan_replicas(t) : VT_OK));
+    VT_TRY(comm_agree(t->comm, t->comm->rank == 0 ? plan_all(t) : VT_OK));
     VT_TRY(device_tuning_share(&t->device, t->comm));
     if (t->comm->rank != 0)
-        status = plan_replicas(t);
+        status = plan_all(t);
     VT_TRY(comm_agree(t->comm, status));
     return stored ? device_tuning_save(&t->device, t->comm, path) : VT_OK;
 }
@@ -250,7 +258,9 @@ static vt_status open_device_comm(struct trainer *t)
         return VT_OK;
     if (!getenv("NCCL_HOSTID")) /* set: they share on purpose */
         VT_TRY(device_check_distinct(&t->device, t->comm));
-    return t->device.plugin->comm_open(t->comm, t->be, &t->device_comm);
+    VT_TRY(t->device.plugin->comm_open(t->comm, t->be, &t->device_comm));
+    trainer_spare_multiprocessors(t);
+    return VT_OK;
 }
 
 static vt_status open_device(struct trainer *t)
@@ -317,6 +327,7 @@ vt_status trainer_open(const struct trainer_desc *desc, struct comm *comm, struc
     VT_TRY_OUT(plan_together(t));
     VT_TRY_OUT(comm_agree(comm, allocate_rank(t, desc->quiet)));
     VT_TRY_OUT(open_buckets(t));
+    VT_TRY_OUT(comm_agree(comm, trainer_open_graphs(t)));
     VT_TRY_OUT(trainer_restore(t));
     if (t->folder.dir[0])
         VT_TRY_OUT(run_folder_describe(&t->folder, &t->config, comm, t->be->name, t->be->device_name,
@@ -336,6 +347,7 @@ void trainer_close(struct trainer **trainer)
         return;
     watchdog_stop(&t->watchdog);
     loader_close(&t->loader);
+    graphs_close(&t->graphs);
     bucket_close(&t->buckets);
     optimizer_close(&t->optimizer);
     if (t->be) {

@@ -16,6 +16,7 @@
 #include "train/batch.h"
 #include "train/device.h"
 #include "train/evaluate.h"
+#include "train/graphs.h"
 #include "train/memory_plan.h"
 #include "train/resolve.h"
 #include "train/run_folder.h"
@@ -54,6 +55,7 @@ struct trainer {
     struct optimizer *optimizer;
     struct optimizer_rule rules[CONFIG_RULES_MAX + 1];
     struct bucket_set *buckets;
+    struct graphs *graphs;
     struct batch_ring ring;
     struct loader *loader;
     struct evaluator evaluator;
@@ -89,6 +91,15 @@ VT_MUST_CHECK vt_status trainer_open(const struct trainer_desc *desc, struct com
 void trainer_close(struct trainer **trainer);
 /* Collective: to the end of the run. VT_E_STOP after a stop request, once committed. */
 VT_MUST_CHECK vt_status trainer_run(struct trainer *trainer);
+
+/* choices.c, for compute.graphs: open, after the buckets, with what the table of choices says (per rank); and after the step
+ * in which it was measured: rank 0's share of the host (graphs_end_step) decides for all and for a resume (collective). */
+VT_MUST_CHECK vt_status trainer_open_graphs(struct trainer *trainer);
+VT_MUST_CHECK vt_status trainer_decide_graphs(struct trainer *trainer, double share);
+/* comm.spare_sms, once device_comm is open and before the first plan. Per rank, the same on all. */
+void trainer_spare_multiprocessors(struct trainer *trainer);
+/* Rank 0's table of choices for all, and into the run folder. Collective; nothing to do without a plugin. */
+VT_MUST_CHECK vt_status trainer_share_tuning(struct trainer *trainer);
 
 /* step.c: one optimizer step. *done gets the result of the previous step (done->step 0: none yet). Logically collective. */
 VT_MUST_CHECK vt_status step_run(struct trainer *trainer, struct step_result *done);

@@ -1,6 +1,8 @@
 #include "fake_cudnn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "backend/cuda/attention_cudnn.h"
 #include "backend/cuda/cuda.h"
@@ -10,8 +12,10 @@ struct fake_cudnn fake_cudnn;
 struct attention_cudnn {
     struct attention_desc desc;
     bool backward;
-    int choice;
+    int plan;
 };
+
+static int plan_of(int choice) { return fake_cudnn.reversed ? 1 - choice : choice; }
 
 /* ---- cudnn_api.h ---- */
 
@@ -39,10 +43,29 @@ vt_status attention_cudnn_open(const struct cudnn_target *target, const struct a
         return VT_FAIL(VT_E_UNSUPPORTED, "fake cuDNN: choice %d: %s", choice, reason ? reason : "no more");
     struct attention_cudnn *made = calloc(1, sizeof *made);
     VT_CHECK(made);
-    *made = (struct attention_cudnn){*desc, form == ATTENTION_BACKWARD, choice};
+    *made = (struct attention_cudnn){*desc, form == ATTENTION_BACKWARD, plan_of(choice)};
     fake_cudnn.open++;
     *out = made;
     return VT_OK;
+}
+
+vt_status attention_cudnn_config(const struct attention_cudnn *c, char text[ATTENTION_CONFIG_BYTES])
+{
+    snprintf(text, ATTENTION_CONFIG_BYTES, "e%d.k2=%d", 8 + c->plan, c->backward);
+    return VT_OK;
+}
+
+vt_status attention_cudnn_find(const struct cudnn_target *target, const struct attention_desc *desc,
+                               enum attention_form form, const char *config, int *choice)
+{
+    VT_CHECK(target->handle == &fake_cudnn && desc);
+    for (*choice = 0; *choice < 2; ++*choice) {
+        const struct attention_cudnn plan = {.backward = form == ATTENTION_BACKWARD, .plan = plan_of(*choice)};
+        char text[ATTENTION_CONFIG_BYTES];
+        if (attention_cudnn_config(&plan, text) == VT_OK && strcmp(text, config) == 0)
+            return VT_OK;
+    }
+    return VT_FAIL(VT_E_UNSUPPORTED, "fake cuDNN: no configuration %s", config);
 }
 
 void attention_cudnn_close(struct attention_cudnn **cudnn)
@@ -64,7 +87,7 @@ static double last_us;
 vt_status attention_cudnn_enqueue(struct attention_cudnn *c, const struct attention_call *call, void *workspace)
 {
     fake_cudnn.enqueued++;
-    last_us = fake_cudnn.us[c->choice];
+    last_us = fake_cudnn.us[c->plan];
     (c->backward ? attention_plain_backward : attention_plain_forward)(fake_cudnn.backend, &c->desc, call, workspace);
     return VT_OK;
 }

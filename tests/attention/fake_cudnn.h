@@ -10,6 +10,7 @@ struct fake_cudnn {
     struct backend *backend;
     struct tuning *tuning;
     bool absent;        /* cudnn_load fails */
+    bool reversed;      /* its heuristic offers them the other way round: choice 0 is plan 1 */
     double us[2];       /* what its plans take; our kernels take FAKE_OWN_US; < 0: the plan fails */
     int open, enqueued; /* plans alive; enqueues so far */
     int timed;

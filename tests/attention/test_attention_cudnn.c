@@ -69,6 +69,28 @@ static void test_plan(void)
     }
 }
 
+/* Every configuration has words of its own, by which it is found again. */
+static void test_configurations(void)
+{
+    const struct cudnn_target target = {.device_json = json_of(90)};
+    const struct attention_desc desc = packed(64, 12, 197, 64);
+    for (int form = ATTENTION_UNIFIED; form <= ATTENTION_BACKWARD; form++) {
+        int count = 0, choice = -1;
+        char text[16][ATTENTION_CONFIG_BYTES];
+        ASSERT_OK(attention_cudnn_count(&target, &desc, (enum attention_form)form, &count));
+        for (int i = 0; i < count && i < 16; i++) {
+            ASSERT_OK(attention_cudnn_describe(&target, &desc, (enum attention_form)form, i, text[i]));
+            printf("\n    %s %d: %s", FORMS[form], i, text[i]);
+            for (int j = 0; j < i; j++)
+                CU_ASSERT_STRING_NOT_EQUAL(text[i], text[j]);
+            ASSERT_OK(attention_cudnn_find(&target, &desc, (enum attention_form)form, text[i], &choice));
+            CU_ASSERT_EQUAL(choice, i);
+        }
+        ASSERT_FAILS(attention_cudnn_find(&target, &desc, (enum attention_form)form, "e999", &choice), VT_E_UNSUPPORTED,
+                     "no configuration e999");
+    }
+}
+
 static void test_refusals(void)
 {
     const struct cudnn_target target = {.device_json = json_of(90)};
@@ -82,7 +104,8 @@ static void test_refusals(void)
 
 static const struct test_case CASES[] = {
     {"sm_80", test_sm80},   {"sm_90", test_sm90}, {"sm_100", test_sm100},
-    {"sm_120", test_sm120}, {"plans", test_plan}, {"refusals", test_refusals},
+    {"sm_120", test_sm120}, {"plans", test_plan}, {"configurations", test_configurations},
+    {"refusals", test_refusals},
 };
 
 int main(void)

@@ -20,10 +20,10 @@ static struct attention_desc packed(int64_t batch, int64_t heads, int64_t n, int
 static void start(bool tune, double us0, double us1)
 {
     tuning_close(&fake_cudnn.tuning);
-    ASSERT_OK(tuning_open("test", 1, &fake_cudnn.tuning));
+    ASSERT_OK(tuning_open("test", "1", &fake_cudnn.tuning));
     fake_cudnn.us[0] = us0;
     fake_cudnn.us[1] = us1;
-    fake_cudnn.absent = false;
+    fake_cudnn.absent = fake_cudnn.reversed = false;
     fake_cudnn.timed = fake_cudnn.enqueued = 0;
     ((struct cuda_backend *)simt)->tune = tune;
     ((struct cuda_backend *)simt)->shared_bytes = 227 * 1024;
@@ -89,9 +89,14 @@ static void test_table(void)
     expect(&other, "head/head");
     CU_ASSERT_EQUAL(fake_cudnn.timed, timed);
     ASSERT_OK(tuning_export(fake_cudnn.tuning, &text));
-    CU_ASSERT_PTR_NOT_NULL(strstr(text, "attention/backward/bf16/2x2x50x50x64/drop0/cudnn99999"));
-    for (char *at = text; (at = strstr(at, "graph.1")) != NULL; at++)
-        at[6] = '9'; /* a choice this library does not have */
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "attention/backward/bf16/2x2x50x50x64/drop0/"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, " cudnn-graph.1:e9.k2=1\n"));
+    fake_cudnn.reversed = true; /* the same plan, in another place */
+    expect(&small, "cudnn-unified.0/cudnn-graph.0");
+    fake_cudnn.reversed = false;
+    CU_ASSERT_EQUAL(fake_cudnn.timed, timed);
+    for (char *at = text; (at = strstr(at, "graph.1:e9")) != NULL; at++)
+        at[9] = '7'; /* an engine this library does not have */
     ASSERT_OK(tuning_import(fake_cudnn.tuning, text));
     expect(&small, "cudnn-unified.1/head");
     free(text);

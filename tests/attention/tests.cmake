@@ -35,7 +35,7 @@ if(NOT VT_CUDNN_INCLUDE)
 endif()
 vt_test(cudnn_attention
   SOURCES ${attention}/test_attention_cudnn.c ${cuda}/attention_cudnn.c ${cuda}/attention_cudnn_graph.c
-          ${cuda}/cudnn_api.c
+          ${cuda}/attention_cudnn_config.c ${cuda}/cudnn_api.c
   ROOMS backend/cuda base LINKS ${CMAKE_DL_LIBS} LABELS plugin)
 target_include_directories(cudnn_attention SYSTEM PRIVATE ${VT_CUDNN_INCLUDE} ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_definitions(cudnn_attention PRIVATE VT_CUDA_STUB="${CUDAToolkit_LIBRARY_DIR}/stubs/libcuda.so")

@@ -1,17 +1,25 @@
-/* A plugin whose GPU is `ref` in strict mode: device memory that the host cannot touch, bf16, and a tuning table. So
- * the way of a GPU run through the trainer is walked without one. VT_FAKE_NO_GPU=RANK: that rank has none.
- * VT_FAKE_GPUS=N of them. VT_FAKE_ABI=other: of another version. Built from the same pure code and host shim as the
- * real one. */
+/* A plugin whose GPU is `ref` in strict mode behind streams that are threads (async_ops.h): device memory that the host cannot
+ * touch, work that runs when the host is elsewhere already, graphs, and a tuning table. So the way of a GPU run through
+ * the trainer is walked without one. VT_FAKE_NO_GPU=RANK: that rank has none. VT_FAKE_GPUS=N of them. VT_FAKE_NCCL=1: with
+ * NCCL. VT_FAKE_LAUNCH_US=N: what an enqueue costs. VT_FAKE_CAPTURE=no: captures fail. VT_FAKE_LIBRARY=VERSION of the
+ * libraries that choices are made for. VT_FAKE_ABI=other: of another version. Built from the same pure code and host
+ * shim as the real one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "async_device.h"
+#include "async_ops.h"
 #include "backend/cuda/host_shim.h"
+#include "backend/cuda/tuning.h"
 #include "base/log.h"
+#include "fake_comm.h"
 
 __attribute__((visibility("default"))) vitrail_plugin_function vitrail_plugin;
 
-static char table[4096] = "vitrail-tuning 1\n";
+static struct tuning *table;
+static vt_status (*plain_capture_end)(struct backend *be, struct graph **graph);
+static void (*plain_close)(struct backend *be);
 static vt_status (*plain_linear_plan)(struct backend *be, const struct linear_desc *desc, struct op_plan **plan);
 
 static vt_status device_count(int *count)
@@ -32,51 +40,84 @@ static vt_status device_id(int index, uint64_t *id)
 /* "Timing": whoever plans a layer that is not in the table says so and enters it. */
 static vt_status linear_plan(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)
 {
-    char line[128];
-    snprintf(line, sizeof line, "fake 1 linear/%lldx%lldx%lld 1\n", (long long)desc->rows, (long long)desc->in,
-             (long long)desc->out);
-    if (!strstr(table, line)) {
-        if (strlen(table) + strlen(line) < sizeof table)
-            strcat(table, line);
-        log_warn("fake: timed %s on rank %d", line, log_rank());
+    char key[128];
+    snprintf(key, sizeof key, "linear/%lldx%lldx%lld", (long long)desc->rows, (long long)desc->in, (long long)desc->out);
+    if (!tuning_find(table, key)) {
+        tuning_put(table, key, "1");
+        log_warn("fake: timed %s on rank %d", key, log_rank());
     }
     return plain_linear_plan(be, desc, plan);
 }
 
+static vt_status refused_capture_end(struct backend *be, struct graph **graph)
+{
+    VT_TRY(plain_capture_end(be, graph));
+    be->graph_free(be, *graph);
+    *graph = NULL;
+    return VT_FAIL(VT_E_UNSUPPORTED, "the fake captures nothing");
+}
+
+static void close_fake(struct backend *be)
+{
+    if (getenv("VT_FAKE_COUNT"))
+        log_warn("fake: %lld launches", (long long)async_of(be)->launches);
+    tuning_close(&table);
+    plain_close(be);
+}
+
 static vt_status backend_open(const struct backend_desc *desc, struct backend **out)
 {
-    struct backend_desc strict = *desc;
-    strict.strict = true;
-    VT_TRY(backend_ref_open(&strict, out));
-    struct backend *be = *out;
+    const char *launch_us = getenv("VT_FAKE_LAUNCH_US"), *capture = getenv("VT_FAKE_CAPTURE");
+    const char *library = getenv("VT_FAKE_LIBRARY");
+    VT_TRY(tuning_open("fake", library ? library : "1", &table));
+    struct backend *be = *out = async_gpu_open();
     be->name = "cuda";
     be->memory_bytes = (size_t)1 << 30;
     snprintf(be->device_name, sizeof be->device_name, "fake GPU %d", desc->device_index);
+    async_of(be)->launch_us = launch_us ? atol(launch_us) : 0;
     plain_linear_plan = be->nn.linear_plan;
     be->nn.linear_plan = linear_plan;
+    plain_capture_end = be->capture_end;
+    if (capture && strcmp(capture, "no") == 0)
+        be->capture_end = refused_capture_end;
+    plain_close = be->close;
+    be->close = close_fake;
     return VT_OK;
 }
 
 static vt_status comm_open(struct comm *world, struct backend *be, struct comm **out)
 {
-    (void)world, (void)be, (void)out;
-    return VT_FAIL(VT_E_UNSUPPORTED, "the fake has no NCCL");
+    if (!getenv("VT_FAKE_NCCL"))
+        return VT_FAIL(VT_E_UNSUPPORTED, "the fake has no NCCL");
+    return fake_comm_open(world, be, out);
 }
 
-static vt_status tuning_import(struct backend *be, const char *text)
+static vt_status import_table(struct backend *be, const char *text)
 {
+    char libraries[TUNING_WORD_BYTES];
     (void)be;
-    if (strncmp(text, "vitrail-tuning 1\n", 17) != 0)
-        return VT_FAIL(VT_E_FORMAT, "tuning table, line 1: expected \"vitrail-tuning 1\"");
-    snprintf(table, sizeof table, "%s", text);
+    VT_TRY(tuning_import(table, text));
+    if (tuning_outdated(table, libraries))
+        log_info("tuning     the choices at hand are of other libraries (%s): timed again", libraries);
     return VT_OK;
 }
 
-static vt_status tuning_export(struct backend *be, char **text)
+static vt_status export_table(struct backend *be, char **text)
 {
     (void)be;
-    *text = strdup(table);
-    return *text ? VT_OK : VT_FAIL(VT_E_MEMORY, "no memory");
+    return tuning_export(table, text);
+}
+
+static const char *find(struct backend *be, const char *key)
+{
+    (void)be;
+    return tuning_find(table, key);
+}
+
+static void put(struct backend *be, const char *key, const char *value)
+{
+    (void)be;
+    tuning_put(table, key, value);
 }
 
 vt_status vitrail_plugin(uint32_t abi, const struct host_api *host, struct plugin *plugin)
@@ -91,7 +132,9 @@ vt_status vitrail_plugin(uint32_t abi, const struct host_api *host, struct plugi
                               .device_id = device_id,
                               .backend_open = backend_open,
                               .comm_open = comm_open,
-                              .tuning_import = tuning_import,
-                              .tuning_export = tuning_export};
+                              .tuning_import = import_table,
+                              .tuning_export = export_table,
+                              .tuning_find = find,
+                              .tuning_put = put};
     return VT_OK;
 }

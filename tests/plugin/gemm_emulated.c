@@ -34,6 +34,7 @@ vt_status gemm_open(struct cuda_backend *cuda, const struct gemm_shape *s, struc
     VT_CHECK(s->dtype_in == DTYPE_BF16 || s->dtype_out == DTYPE_F32);
     *out = malloc(sizeof **out);
     (*out)->shape = *s;
+    emulated.sm_target[s->a_transposed ? 0 : s->b_transposed ? 2 : 1] = s->sm_target;
     emulated.opened++;
     emulated.open++;
     return VT_OK;
@@ -178,7 +179,7 @@ void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, siz
 static struct tuning *the_table(void)
 {
     if (!table)
-        VT_CHECK(tuning_open("emulated", 1, &table) == VT_OK);
+        VT_CHECK(tuning_open("emulated", "1", &table) == VT_OK);
     return table;
 }
 

@@ -10,6 +10,7 @@ struct emulated_library {
     bool refuses_epilogues;  /* all but plain products */
     bool prefers_fused;      /* what the clock says */
     int opened, open, timed; /* products: made so far, in use; times taken */
+    int sm_target[3];        /* asked for by the last forward, input gradient and weight gradient product */
 };
 extern struct emulated_library emulated;
 

@@ -95,6 +95,30 @@ static int run_stored(struct backend *ref)
     return !good || emulated.open != 0;
 }
 
+/* Beside collectives: backward's products leave multiprocessors free, forward's do not, and what is chosen for all is not
+ * taken for fewer. */
+static int run_spared(void)
+{
+    const struct linear_desc desc = {.rows = 32, .in = 16, .out = 24, .dtype = DTYPE_BF16, .dtype_out = DTYPE_BF16, .bias = true};
+    struct backend *candidate;
+    struct op_plan *all = NULL, *fewer = NULL;
+    emulated = (struct emulated_library){0};
+    emulated_forget();
+    if (open_candidate(true, &candidate) != VT_OK || candidate->nn.linear_plan(candidate, &desc, &all) != VT_OK)
+        return 1;
+    int multiprocessors = ((struct cuda_backend *)candidate)->multiprocessors, timed = emulated.timed;
+    bool good = multiprocessors > 1 && timed > 0 && !emulated.sm_target[1] && !emulated.sm_target[2];
+    candidate->spared_multiprocessors = 1;
+    good = candidate->nn.linear_plan(candidate, &desc, &fewer) == VT_OK && good;
+    good = good && emulated.timed > timed && emulated.sm_target[0] == 0 &&
+           emulated.sm_target[1] == multiprocessors - 1 && emulated.sm_target[2] == multiprocessors - 1;
+    printf("%-24s %s: %d of %d\n", "spared multiprocessors", good ? "ok" : "WRONG", emulated.sm_target[2], multiprocessors);
+    op_plan_close(&all);
+    op_plan_close(&fewer);
+    candidate->close(candidate);
+    return !good || emulated.open != 0;
+}
+
 int main(void)
 {
     const struct backend_desc plain = {0};
@@ -106,6 +130,7 @@ int main(void)
     for (size_t i = 0; i < sizeof ANSWERS / sizeof *ANSWERS; i++)
         failures += run_answer((int)i, ref);
     failures += run_stored(ref);
+    failures += run_spared();
     emulated_forget();
     ref->close(ref);
     return failures != 0;

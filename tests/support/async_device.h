@@ -1,6 +1,8 @@
 /* A backend whose streams run beside the host, without a GPU: memory is that of `ref` strict, each stream is a thread that
  * works through its queue, events carry generations as CUDA's do (a wait means the record before it, later records do not
- * disturb it). Only memory, copies, events and casts; no ops. Failures of its own abort: it is a test's tool. */
+ * disturb it). Memory, copies, events, casts, and calls of a test's own (tests/plugin/async_ops.c makes all ops of them). It can
+ * capture: what the capturing thread puts on the compute stream is kept, and whatever a GPU would refuse meanwhile aborts.
+ * Failures of its own abort: it is a test's tool. */
 #ifndef VT_ASYNC_DEVICE_H
 #define VT_ASYNC_DEVICE_H
 
@@ -31,6 +33,11 @@ struct async_task {
     int64_t generation;
     void *context; /* of async_enqueue */
     int64_t number;
+    void *owned;   /* freed after the run */
+};
+struct graph {
+    struct async_task *tasks;
+    int count, capacity;
 };
 struct async_stream {
     struct async_device *device;
@@ -44,16 +51,53 @@ struct async_device {
     pthread_mutex_t mutex;  /* over queues and events */
     pthread_cond_t changed;
     bool quit;
+    struct graph *capture; /* under way, by `capturing` */
+    pthread_t capturing;
+    int graphs;            /* not freed yet */
+    int64_t launches;      /* tasks put and graphs launched, on all streams */
+    long launch_us;        /* what each costs its caller */
     struct async_stream streams[STREAM_COUNT];
 };
 
 static inline struct async_device *async_of(struct backend *be) { return (struct async_device *)be; }
 
+static inline bool async_captures(struct async_device *device)
+{
+    pthread_mutex_lock(&device->mutex);
+    bool mine = device->capture && pthread_equal(device->capturing, pthread_self());
+    pthread_mutex_unlock(&device->mutex);
+    return mine;
+}
+
+/* What waits, asks or allocates has no place in a capture. */
+static inline void async_forbid(struct backend *be, const char *what)
+{
+    VT_CHECKF(!async_captures(async_of(be)), "%s while capturing", what);
+}
+
+static inline void async_keep(struct graph *graph, struct async_task task)
+{
+    if (graph->count == graph->capacity) {
+        graph->capacity = graph->capacity ? 2 * graph->capacity : 64;
+        graph->tasks = realloc(graph->tasks, (size_t)graph->capacity * sizeof task);
+        VT_CHECK(graph->tasks);
+    }
+    graph->tasks[graph->count++] = task;
+}
+
 static inline void async_put(struct backend *be, enum stream stream, struct async_task task)
 {
     struct async_device *device = async_of(be);
     struct async_stream *s = &device->streams[stream];
+    if (async_captures(device)) {
+        VT_CHECKF(stream == STREAM_COMPUTE && !task.event, "an event, or another stream, while capturing");
+        async_keep(device->capture, task);
+        return;
+    }
+    if (device->launch_us)
+        usleep((useconds_t)device->launch_us);
     pthread_mutex_lock(&device->mutex);
+    device->launches++;
     while (s->put - s->taken == ASYNC_QUEUE)
         pthread_cond_wait(&device->changed, &device->mutex);
     if (task.event && !task.generation) /* a record */
@@ -76,6 +120,7 @@ static inline void *async_loop(void *context)
         struct async_task task = s->tasks[s->taken++ % ASYNC_QUEUE];
         pthread_mutex_unlock(&device->mutex);
         task.run(device, &task);
+        free(task.owned);
         pthread_mutex_lock(&device->mutex);
         s->done++;
         pthread_cond_broadcast(&device->changed);
@@ -133,6 +178,7 @@ static inline void async_work(struct backend *be, enum stream stream, double ms)
 /* ---- the backend table ---- */
 static inline vt_status async_alloc(struct backend *be, enum memory_kind kind, size_t bytes, const char *what, void **pointer)
 {
+    async_forbid(be, "an allocation");
     return async_of(be)->memory->alloc(async_of(be)->memory, kind, bytes, what, pointer);
 }
 static inline void async_release(struct backend *be, enum memory_kind kind, void *pointer)
@@ -141,10 +187,12 @@ static inline void async_release(struct backend *be, enum memory_kind kind, void
 }
 static inline void async_upload(struct backend *be, enum stream stream, void *device, const void *host, size_t bytes)
 {
+    async_forbid(be, "an upload");
     async_put(be, stream, (struct async_task){.run = async_run_copy, .to = device, .from = host, .bytes = bytes});
 }
 static inline void async_download(struct backend *be, enum stream stream, void *host, const void *device, size_t bytes)
 {
+    async_forbid(be, "a download");
     async_put(be, stream, (struct async_task){.run = async_run_copy, .to = host, .from = device, .bytes = bytes, .number = 1});
 }
 static inline void async_zero(struct backend *be, enum stream stream, void *device, size_t bytes)
@@ -180,6 +228,7 @@ static inline void async_event_record(struct backend *be, enum stream stream, st
 static inline void async_stream_wait(struct backend *be, enum stream stream, struct event *event)
 {
     struct async_device *device = async_of(be);
+    async_forbid(be, "a wait of a stream");
     pthread_mutex_lock(&device->mutex);
     int64_t generation = event->recorded;
     pthread_mutex_unlock(&device->mutex);
@@ -189,6 +238,7 @@ static inline void async_stream_wait(struct backend *be, enum stream stream, str
 static inline vt_status async_event_wait(struct backend *be, struct event *event)
 {
     struct async_device *device = async_of(be);
+    async_forbid(be, "a wait for an event");
     pthread_mutex_lock(&device->mutex);
     int64_t generation = event->recorded;
     while (event->passed < generation)
@@ -199,6 +249,7 @@ static inline vt_status async_event_wait(struct backend *be, struct event *event
 static inline bool async_event_passed(struct backend *be, struct event *event)
 {
     struct async_device *device = async_of(be);
+    async_forbid(be, "asking an event");
     pthread_mutex_lock(&device->mutex);
     bool passed = event->passed >= event->recorded;
     pthread_mutex_unlock(&device->mutex);
@@ -217,6 +268,7 @@ static inline vt_status async_event_elapsed(struct backend *be, struct event *fr
 static inline vt_status async_synchronise(struct backend *be)
 {
     struct async_device *device = async_of(be);
+    async_forbid(be, "a wait for the device");
     pthread_mutex_lock(&device->mutex);
     for (int s = 0; s < STREAM_COUNT; s++)
         while (device->streams[s].done < device->streams[s].put)
@@ -224,9 +276,56 @@ static inline vt_status async_synchronise(struct backend *be)
     pthread_mutex_unlock(&device->mutex);
     return VT_OK;
 }
+
+/* ---- capture ---- */
+static inline vt_status async_capture_begin(struct backend *be)
+{
+    struct async_device *device = async_of(be);
+    struct graph *graph = calloc(1, sizeof *graph);
+    VT_CHECK(graph);
+    pthread_mutex_lock(&device->mutex);
+    VT_CHECKF(!device->capture, "a capture inside of a capture");
+    device->capture = graph;
+    device->capturing = pthread_self();
+    pthread_mutex_unlock(&device->mutex);
+    return VT_OK;
+}
+static inline vt_status async_capture_end(struct backend *be, struct graph **graph)
+{
+    struct async_device *device = async_of(be);
+    pthread_mutex_lock(&device->mutex);
+    VT_CHECKF(device->capture, "the end of a capture that did not begin");
+    *graph = device->capture;
+    device->capture = NULL;
+    device->graphs++;
+    pthread_mutex_unlock(&device->mutex);
+    return VT_OK;
+}
+static inline void async_run_graph(struct async_device *device, struct async_task *task)
+{
+    struct graph *graph = task->context;
+    for (int i = 0; i < graph->count; i++)
+        graph->tasks[i].run(device, &graph->tasks[i]);
+}
+static inline void async_graph_launch(struct backend *be, struct graph *graph)
+{
+    async_forbid(be, "the launch of a graph");
+    async_put(be, STREAM_COMPUTE, (struct async_task){.run = async_run_graph, .context = graph});
+}
+static inline void async_graph_free(struct backend *be, struct graph *graph)
+{
+    if (!graph)
+        return;
+    for (int i = 0; i < graph->count; i++)
+        free(graph->tasks[i].owned);
+    free(graph->tasks);
+    free(graph);
+    async_of(be)->graphs--;
+}
 static inline void async_close(struct backend *be)
 {
     struct async_device *device = async_of(be);
+    VT_CHECKF(device->graphs == 0, "%d graphs were not freed", device->graphs);
     pthread_mutex_lock(&device->mutex);
     device->quit = true;
     pthread_cond_broadcast(&device->changed);
@@ -252,6 +351,8 @@ static inline struct backend *async_device_open(void)
                                     .event_record = async_event_record, .stream_wait = async_stream_wait,
                                     .event_wait = async_event_wait, .event_passed = async_event_passed,
                                     .event_elapsed = async_event_elapsed, .cast = async_cast,
+                                    .capture_begin = async_capture_begin, .capture_end = async_capture_end,
+                                    .graph_launch = async_graph_launch, .graph_free = async_graph_free,
                                     .synchronise = async_synchronise, .close = async_close};
     for (int s = 0; s < STREAM_COUNT; s++) {
         device->streams[s].device = device;

@@ -23,13 +23,13 @@ static void destroy(struct op_plan *plan)
     free(p);
 }
 
-/* Everything a choice depends on besides the device and cuBLASLt's version, which the table adds. */
+/* Everything a choice depends on besides the device and the libraries, which the table adds. */
 static void make_key(const struct attention_desc *d, bool backward, char *key, size_t bytes)
 {
     const struct attention_view *v[] = {&d->q, &d->k, &d->v, &d->o};
-    int n = snprintf(key, bytes, "attention/%s/%s/%lldx%lldx%lldx%lldx%lld/drop%d/cudnn%zu", backward ? "backward" : "forward",
+    int n = snprintf(key, bytes, "attention/%s/%s/%lldx%lldx%lldx%lldx%lld/drop%d", backward ? "backward" : "forward",
                      dtype_name(d->dtype), (long long)d->batch, (long long)d->heads, (long long)d->queries, (long long)d->keys,
-                     (long long)d->head_dim, d->dropout > 0, cudnn_load() == VT_OK ? cudnn_version() : 0);
+                     (long long)d->head_dim, d->dropout > 0);
     for (int i = 0; i < 4 && n > 0 && (size_t)n < bytes; i++)
         n += snprintf(key + n, bytes - (size_t)n, "/%lld.%lld.%lld", (long long)v[i]->batch, (long long)v[i]->head,
                       (long long)v[i]->row);
@@ -38,9 +38,7 @@ static void make_key(const struct attention_desc *d, bool backward, char *key, s
 static bool open_named(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, const char *name,
                        struct attention_way *way)
 {
-    int kind, choice;
-    return name && *name && attention_way_parse(name, &kind, &choice) &&
-           attention_way_open(cuda, desc, backward, kind, choice, way) == VT_OK;
+    return name && *name && attention_way_restore(cuda, desc, backward, name, way) == VT_OK;
 }
 
 static vt_status open_first(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward,
@@ -54,15 +52,15 @@ static vt_status open_first(struct cuda_backend *cuda, const struct attention_de
 
 static vt_status choose(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, struct attention_way *way)
 {
-    char key[TUNING_WORD_BYTES], name[32];
+    char key[TUNING_WORD_BYTES], stored[ATTENTION_STORED_BYTES];
     make_key(desc, backward, key, sizeof key);
     if (open_named(cuda, desc, backward, cuda_tuning_find(cuda, key), way) ||
         open_named(cuda, desc, backward, getenv("VT_CUDA_ATTENTION"), way))
         return VT_OK;
     if (!cuda->tune || attention_tune(cuda, desc, backward, way) != VT_OK)
         return open_first(cuda, desc, backward, way);
-    attention_way_name(way, name, sizeof name);
-    cuda_tuning_put(cuda, key, name);
+    attention_way_store(way, stored);
+    cuda_tuning_put(cuda, key, stored);
     return VT_OK;
 }
 

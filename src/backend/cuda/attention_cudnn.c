@@ -13,7 +13,8 @@ struct attention_cudnn {
     struct attention_graph plain;
     struct cudnn_graph graph;
     cudnn_descriptor properties, heuristic, config[CONFIGS_MAX], plan, pack;
-    int configs;
+    int configs, choice;
+    const void *bound[GRAPH_TENSORS], *bound_workspace; /* what `pack` says */
     void *handle; /* borrowed from the target; NULL: compiled without a device */
     size_t row_sum_bytes, plan_bytes;
     float scale, one; /* host scalars, read at each enqueue */
@@ -88,7 +89,7 @@ static vt_status open_plan(struct attention_cudnn *c, int choice)
     VT_TRY(cudnn_finalize(c->plan, "execution plan"));
     VT_TRY(cudnn_get(c->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, NULL, &bytes));
     c->plan_bytes = (size_t)bytes;
-    return cudnn_new(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &c->pack);
+    return VT_OK;
 }
 
 static size_t row_sum_bytes(const struct attention_desc *desc)
@@ -115,6 +116,7 @@ vt_status attention_cudnn_open(const struct cudnn_target *target, const struct a
         attention_cudnn_close(&c);
         return status;
     }
+    c->choice = choice;
     c->row_sum_bytes = form == ATTENTION_BACKWARD ? row_sum_bytes(desc) : 0;
     *out = c;
     return VT_OK;
@@ -129,6 +131,44 @@ vt_status attention_cudnn_count(const struct cudnn_target *target, const struct 
     if (status == VT_OK)
         *count = c->configs;
     attention_cudnn_close(&c);
+    return status;
+}
+
+vt_status attention_cudnn_config(const struct attention_cudnn *c, char text[ATTENTION_CONFIG_BYTES])
+{
+    return cudnn_config_text(c->config[c->choice], text, ATTENTION_CONFIG_BYTES);
+}
+
+vt_status attention_cudnn_describe(const struct cudnn_target *target, const struct attention_desc *desc,
+                                   enum attention_form form, int choice, char text[ATTENTION_CONFIG_BYTES])
+{
+    struct attention_cudnn *c;
+    VT_TRY(new_object(&c));
+    vt_status status = open_graph(target, desc, form, c);
+    if (status == VT_OK && choice >= c->configs)
+        status = VT_FAIL(VT_E_UNSUPPORTED, "cuDNN offers %d ways for this attention, not a way %d", c->configs, choice);
+    if (status == VT_OK)
+        status = cudnn_config_text(c->config[choice], text, ATTENTION_CONFIG_BYTES);
+    attention_cudnn_close(&c);
+    return status;
+}
+
+vt_status attention_cudnn_find(const struct cudnn_target *target, const struct attention_desc *desc,
+                               enum attention_form form, const char *config, int *choice)
+{
+    struct attention_cudnn *c;
+    char text[ATTENTION_CONFIG_BYTES];
+    bool found = false;
+    VT_TRY(new_object(&c));
+    vt_status status = open_graph(target, desc, form, c);
+    for (int i = 0; status == VT_OK && !found && i < c->configs; i++)
+        if (cudnn_config_text(c->config[i], text, sizeof text) == VT_OK && strcmp(text, config) == 0) {
+            *choice = i;
+            found = true;
+        }
+    attention_cudnn_close(&c);
+    if (status == VT_OK && !found)
+        return VT_FAIL(VT_E_UNSUPPORTED, "cuDNN has no configuration %s for this attention", config);
     return status;
 }
 
@@ -170,11 +210,29 @@ static const void *buffer_of(const struct attention_cudnn *c, int64_t id, const 
     }
 }
 
+/* A pack takes no new pointers once it is finalised. A layer's stay the same from step to step, so this is rare. */
+static vt_status bind(struct attention_cudnn *c, const int64_t *ids, const void *const *pointers, int64_t count, void *workspace)
+{
+    size_t bytes = (size_t)count * sizeof *pointers;
+    void *plan_workspace = (char *)workspace + c->row_sum_bytes;
+    if (c->bound_workspace == workspace && memcmp(c->bound, pointers, bytes) == 0)
+        return VT_OK;
+    c->bound_workspace = NULL;
+    cudnn_free(&c->pack);
+    VT_TRY(cudnn_new(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &c->pack));
+    VT_TRY(cudnn_set(c->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, ids));
+    VT_TRY(cudnn_set(c->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers));
+    VT_TRY(cudnn_set(c->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &plan_workspace));
+    VT_TRY(cudnn_finalize(c->pack, "variant pack"));
+    memcpy(c->bound, pointers, bytes);
+    c->bound_workspace = workspace;
+    return VT_OK;
+}
+
 vt_status attention_cudnn_enqueue(struct attention_cudnn *c, const struct attention_call *call, void *workspace)
 {
     int64_t ids[GRAPH_TENSORS], count = 0;
     const void *pointers[GRAPH_TENSORS];
-    void *plan_workspace = (char *)workspace + c->row_sum_bytes;
     VT_CHECK(c->handle);
     for (int i = 0; i < c->plain.tensors; i++) {
         if (c->plain.tensor[i].is_virtual)
@@ -184,11 +242,6 @@ vt_status attention_cudnn_enqueue(struct attention_cudnn *c, const struct attent
         VT_CHECK(pointers[count]);
         count++;
     }
-    cudnn_free(&c->pack); /* a finalised pack takes no new pointers */
-    VT_TRY(cudnn_new(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &c->pack));
-    VT_TRY(cudnn_set(c->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, ids));
-    VT_TRY(cudnn_set(c->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers));
-    VT_TRY(cudnn_set(c->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &plan_workspace));
-    VT_TRY(cudnn_finalize(c->pack, "variant pack"));
+    VT_TRY(bind(c, ids, pointers, count, workspace));
     return cudnn_execute(c->handle, c->plan, c->pack);
 }

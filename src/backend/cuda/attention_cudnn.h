@@ -18,6 +18,12 @@ VT_MUST_CHECK vt_status attention_cudnn_graph(const struct attention_desc *desc,
  * second. */
 VT_MUST_CHECK vt_status attention_cudnn_open(const struct cudnn_target *target, const struct attention_desc *desc,
                                              enum attention_form form, int choice, struct attention_cudnn **out);
+/* Which choice has this configuration (engine and knobs, as attention_cudnn_config); VT_E_UNSUPPORTED: none. */
+VT_MUST_CHECK vt_status attention_cudnn_find(const struct cudnn_target *target, const struct attention_desc *desc,
+                                             enum attention_form form, const char *config, int *choice);
+/* The configuration of an open plan, without blanks. */
+enum { ATTENTION_CONFIG_BYTES = 160 };
+VT_MUST_CHECK vt_status attention_cudnn_config(const struct attention_cudnn *cudnn, char text[ATTENTION_CONFIG_BYTES]);
 void attention_cudnn_close(struct attention_cudnn **cudnn);
 /* Scratch of our own (the row sums) and the plan's. */
 size_t attention_cudnn_workspace(const struct attention_cudnn *cudnn);
@@ -25,6 +31,9 @@ size_t attention_cudnn_workspace(const struct attention_cudnn *cudnn);
 VT_MUST_CHECK vt_status attention_cudnn_enqueue(struct attention_cudnn *cudnn, const struct attention_call *call,
                                                 void *workspace);
 
+/* The configuration of a choice that is not opened. */
+VT_MUST_CHECK vt_status attention_cudnn_describe(const struct cudnn_target *target, const struct attention_desc *desc,
+                                                 enum attention_form form, int choice, char text[ATTENTION_CONFIG_BYTES]);
 /* Of one graph on one target: how many configurations the heuristic offers. */
 VT_MUST_CHECK vt_status attention_cudnn_count(const struct cudnn_target *target, const struct attention_desc *desc,
                                               enum attention_form form, int *count);

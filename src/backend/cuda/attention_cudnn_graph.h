@@ -17,4 +17,7 @@ struct cudnn_graph {
 VT_MUST_CHECK vt_status cudnn_graph_open(const struct attention_graph *plain, void *handle, struct cudnn_graph *out);
 void cudnn_graph_close(struct cudnn_graph *graph);
 
+/* An engine configuration: "e8.k2=1.k5=16", its engine and the values of its knobs. */
+VT_MUST_CHECK vt_status cudnn_config_text(cudnn_descriptor config, char *text, size_t bytes);
+
 #endif

@@ -13,6 +13,7 @@ struct attention_kind {
     vt_status (*open)(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way);
     void (*enqueue)(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
                     const struct attention_call *call, void *workspace);
+    enum attention_form (*form)(bool backward); /* cuDNN's only */
 };
 
 /* ---- own kernels ---- */
@@ -77,16 +78,19 @@ static vt_status open_cudnn(struct cuda_backend *cuda, const struct attention_de
     return VT_OK;
 }
 
+static enum attention_form unified_form(bool backward) { return (void)backward, ATTENTION_UNIFIED; }
+static enum attention_form graph_form(bool backward) { return backward ? ATTENTION_BACKWARD : ATTENTION_FORWARD; }
+
 static vt_status open_unified(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
 {
     if (way->backward)
         return VT_FAIL(VT_E_UNSUPPORTED, "attention: cuDNN has no unified backward");
-    return open_cudnn(cuda, desc, ATTENTION_UNIFIED, way);
+    return open_cudnn(cuda, desc, unified_form(false), way);
 }
 
 static vt_status open_graph(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
 {
-    return open_cudnn(cuda, desc, way->backward ? ATTENTION_BACKWARD : ATTENTION_FORWARD, way);
+    return open_cudnn(cuda, desc, graph_form(way->backward), way);
 }
 
 static void enqueue_cudnn(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
@@ -100,10 +104,10 @@ static void enqueue_cudnn(struct cuda_backend *cuda, const struct attention_desc
 /* ---- the table ---- */
 
 static const struct attention_kind KINDS[ATTENTION_KINDS] = {
-    {"head", open_head, enqueue_head},
-    {"cudnn-unified", open_unified, enqueue_cudnn},
-    {"cudnn-graph", open_graph, enqueue_cudnn},
-    {"plain", open_plain, enqueue_plain},
+    {"head", open_head, enqueue_head, NULL},
+    {"cudnn-unified", open_unified, enqueue_cudnn, unified_form},
+    {"cudnn-graph", open_graph, enqueue_cudnn, graph_form},
+    {"plain", open_plain, enqueue_plain, NULL},
 };
 
 vt_status attention_way_open(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, int kind, int choice,
@@ -120,6 +124,32 @@ void attention_way_close(struct attention_way *way)
 {
     attention_cudnn_close(&way->cudnn);
     memset(way, 0, sizeof *way);
+}
+
+void attention_way_store(const struct attention_way *way, char text[ATTENTION_STORED_BYTES])
+{
+    char config[ATTENTION_CONFIG_BYTES];
+    attention_way_name(way, text, ATTENTION_STORED_BYTES);
+    size_t used = strlen(text);
+    if (way->cudnn && attention_cudnn_config(way->cudnn, config) == VT_OK)
+        snprintf(text + used, ATTENTION_STORED_BYTES - used, ":%s", config);
+}
+
+vt_status attention_way_restore(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, const char *text,
+                                struct attention_way *way)
+{
+    char name[32];
+    int kind, choice;
+    const char *config = strchr(text, ':');
+    snprintf(name, sizeof name, "%.*s", config ? (int)(config - text) : 31, text);
+    if (!attention_way_parse(name, &kind, &choice))
+        return VT_FAIL(VT_E_UNSUPPORTED, "no way of attention is called %s", name);
+    if (config && KINDS[kind].form) {
+        struct cudnn_target target;
+        VT_TRY(target_of(cuda, &target));
+        VT_TRY(attention_cudnn_find(&target, desc, KINDS[kind].form(backward), config + 1, &choice));
+    }
+    return attention_way_open(cuda, desc, backward, kind, choice, way);
 }
 
 void attention_way_name(const struct attention_way *way, char *text, size_t bytes)

@@ -23,7 +23,14 @@ enum { ATTENTION_KINDS = 4 }; /* in order of preference where nothing is timed; 
 VT_MUST_CHECK vt_status attention_way_open(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward,
                                            int kind, int choice, struct attention_way *way);
 void attention_way_close(struct attention_way *way);
-/* "head", "cudnn-graph.2": without blanks, for tuning.pb. */
+/* What the tuning table keeps of an open way, and opening it from that: "head", or "cudnn-graph.2:e8.k2=1", cuDNN's being found
+ * again by engine and knobs (where cuDNN tells them), not by their place in today's order. VT_E_UNSUPPORTED: it is not
+ * there any more. */
+enum { ATTENTION_STORED_BYTES = 224 };
+void attention_way_store(const struct attention_way *way, char text[ATTENTION_STORED_BYTES]);
+VT_MUST_CHECK vt_status attention_way_restore(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward,
+                                              const char *text, struct attention_way *way);
+/* "head", "cudnn-graph.2". */
 void attention_way_name(const struct attention_way *way, char *text, size_t bytes);
 /* False when no kind has this name. */
 bool attention_way_parse(const char *text, int *kind, int *choice);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda/cudnn_api.h"
 #include "backend/cuda/peak.h"
 #include "backend/cuda/tuning.h"
 
@@ -222,9 +223,11 @@ static vt_status read_properties(struct cuda_backend *cuda)
              (double)p.totalGlobalMem / (1024.0 * MIB));
     if (cuda->sm < SM_MIN)
         return VT_FAIL(VT_E_UNSUPPORTED, "%s: bf16 matrix units need sm_%d or newer", cuda->base.device_name, SM_MIN);
-    char device[160];
+    char device[160], libraries[80];
     snprintf(device, sizeof device, "%.120s/sm_%d/%d", p.name, cuda->sm, cuda->multiprocessors);
-    return tuning_open(device, cublasLtGetVersion(), &cuda->tuning);
+    snprintf(libraries, sizeof libraries, "cublaslt-%zu,cudnn-%zu", cublasLtGetVersion(),
+             cudnn_load() == VT_OK ? cudnn_version() : 0);
+    return tuning_open(device, libraries, &cuda->tuning);
 }
 
 static vt_status open_streams(struct cuda_backend *cuda)
@@ -284,6 +287,7 @@ static void install(struct backend *be)
     be->stream_preferred = DTYPE_BF16;
     be->close = close_backend;
     cuda_memory_install(be);
+    cuda_graph_install(be);
     cuda_linear_install(be);
     cuda_attention_install(be);
     cuda_add_norm_install(be);

@@ -38,6 +38,9 @@ struct cuda_backend {
     bool tune; /* time candidates where the tuning table has no entry; else take the first */
     int error; /* first cudaError_t of an enqueue, or 0; written once, any thread */
     const char *error_what;
+    bool capturing; /* graph.c; and what follows */
+    int error_before_capture;
+    int graphs; /* not freed yet: they hold the workspace's address */
 };
 
 static inline struct cuda_backend *cuda_of(const struct op_plan *plan)
@@ -85,6 +88,7 @@ void cuda_memory_close(struct cuda_backend *cuda);
 /* Rows of row_bytes, stride_bytes apart, close together. */
 void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes,
                       int64_t rows);
+void cuda_graph_install(struct backend *be);
 void cuda_linear_install(struct backend *be);
 void cuda_attention_install(struct backend *be);
 void cuda_attention_close(struct cuda_backend *cuda);

@@ -84,6 +84,10 @@ static vt_status describe(struct gemm *g)
     LT_TRY(cublasLtMatmulDescCreate(&g->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F)); /* fp32 stays fp32: no TF32 */
     VT_TRY(set(g, CUBLASLT_MATMUL_DESC_TRANSA, &op_a, sizeof op_a));
     VT_TRY(set(g, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b));
+    if (s->sm_target) {
+        const int32_t target = s->sm_target;
+        VT_TRY(set(g, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, &target, sizeof target));
+    }
     LT_TRY(cublasLtMatrixLayoutCreate(&g->a, in, (uint64_t)(s->a_transposed ? s->k : s->m),
                                       (uint64_t)(s->a_transposed ? s->m : s->k), s->lda));
     LT_TRY(cublasLtMatrixLayoutCreate(&g->b, in, (uint64_t)(s->b_transposed ? s->n : s->k),

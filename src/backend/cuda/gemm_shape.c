@@ -58,6 +58,8 @@ void gemm_key(const struct gemm_shape *s, char key[GEMM_KEY_BYTES])
         used += snprintf(key + used, (size_t)(GEMM_KEY_BYTES - used), ":%s", dtype_name(s->dtype_bias));
     if (s->accumulates)
         used += snprintf(key + used, (size_t)(GEMM_KEY_BYTES - used), "/beta");
+    if (s->sm_target)
+        used += snprintf(key + used, (size_t)(GEMM_KEY_BYTES - used), "/sm%d", s->sm_target);
     VT_CHECK(used < GEMM_KEY_BYTES);
 }
 

@@ -33,6 +33,7 @@ struct gemm_shape {
     enum dtype dtype_bias;         /* of the bias or its gradient */
     enum gemm_epilogue epilogue;
     bool accumulates; /* may run with beta = 1 */
+    int sm_target;    /* multiprocessors to be planned for: others run a collective beside it; 0 = all */
 };
 
 bool gemm_has_bias(enum gemm_epilogue epilogue);

@@ -189,12 +189,22 @@ static struct product *product_of(struct linear_plan *p, enum part part)
     return part == INPUT ? &p->input : part >= WEIGHT ? &p->weight[part - WEIGHT] : &p->forward[part];
 }
 
-static int candidates_of(const struct linear_desc *d, enum part part, struct linear_candidate out[LINEAR_CANDIDATES])
+/* Gradients are summed over ranks while backward runs: its products may have to leave room. */
+static int sm_target(const struct cuda_backend *cuda, enum part part)
 {
-    if (part == INPUT)
-        return linear_input_candidates(d, out);
-    return part >= WEIGHT ? linear_weight_candidates(d, part == WEIGHT_DB, out)
-                          : linear_forward_candidates(d, part == FORWARD_PRE, out);
+    int spared = cuda->base.spared_multiprocessors;
+    return part >= INPUT && spared > 0 && spared < cuda->multiprocessors ? cuda->multiprocessors - spared : 0;
+}
+
+static int candidates_of(const struct linear_plan *p, enum part part, struct linear_candidate out[LINEAR_CANDIDATES])
+{
+    const struct linear_desc *d = &p->desc;
+    int count = part == INPUT    ? linear_input_candidates(d, out)
+                : part >= WEIGHT ? linear_weight_candidates(d, part == WEIGHT_DB, out)
+                                 : linear_forward_candidates(d, part == FORWARD_PRE, out);
+    for (int i = 0; i < count; i++)
+        out[i].shape.sm_target = sm_target(cuda_of(&p->plan), part);
+    return count;
 }
 
 /* Tensors of the whole layer for timing a part with its own kernels. */
@@ -261,11 +271,16 @@ static void label_of(const struct linear_candidate *c, char label[32])
     snprintf(label, 32, "%s:%s", linear_route_name(c->route), dtype_name(c->shape.dtype_bias));
 }
 
-static void part_key(const struct linear_desc *d, enum part part, char key[GEMM_KEY_BYTES])
+static void part_key(const struct linear_plan *p, enum part part, char key[GEMM_KEY_BYTES])
 {
-    snprintf(key, GEMM_KEY_BYTES, "linear/%s/%lldx%lldx%lld/ld=%lld/%s>%s/bias=%d/act=%d,%d", PART_NAMES[part],
-             (long long)d->rows, (long long)d->in, (long long)d->out, (long long)d->x_stride, dtype_name(d->dtype),
-             dtype_name(d->dtype_out), d->bias, (int)d->act, (int)d->input_act);
+    const struct linear_desc *d = &p->desc;
+    int target = sm_target(cuda_of(&p->plan), part);
+    int used = snprintf(key, GEMM_KEY_BYTES, "linear/%s/%lldx%lldx%lld/ld=%lld/%s>%s/bias=%d/act=%d,%d",
+                        PART_NAMES[part], (long long)d->rows, (long long)d->in, (long long)d->out,
+                        (long long)d->x_stride, dtype_name(d->dtype), dtype_name(d->dtype_out), d->bias, (int)d->act,
+                        (int)d->input_act);
+    if (target)
+        snprintf(key + used, (size_t)(GEMM_KEY_BYTES - used), "/sm%d", target);
 }
 
 static bool take_stored(struct linear_plan *p, enum part part, const char *key, const struct linear_candidate *c,
@@ -297,9 +312,9 @@ static vt_status choose(struct linear_plan *p, enum part part)
     const struct linear_candidate *chosen = NULL;
     char key[GEMM_KEY_BYTES], label[32];
     double best_us = -1;
-    int count = candidates_of(&p->desc, part, c), last_route = -1;
+    int count = candidates_of(p, part, c), last_route = -1;
     vt_status status = VT_OK;
-    part_key(&p->desc, part, key);
+    part_key(p, part, key);
     if (take_stored(p, part, key, c, count))
         return VT_OK;
     for (int i = 0; i < count; i++) {

@@ -100,6 +100,9 @@ static vt_status reserve_workspace(struct backend *be)
     if (cuda->workspace && cuda->workspace_reserved >= be->workspace_bytes)
         return VT_OK;
     size_t bytes = be->workspace_bytes ? be->workspace_bytes : 1;
+    if (cuda->graphs)
+        return VT_FAIL(VT_E_UNSUPPORTED, "cuda: a workspace of %zu bytes instead of %zu while %d graphs use it", bytes,
+                       cuda->workspace_reserved, cuda->graphs);
     (void)cudaFree(cuda->workspace);
     cuda->workspace = NULL;
     cuda->workspace_reserved = 0;
@@ -130,14 +133,14 @@ static void download(struct backend *be, enum stream stream, void *host, const v
     copy(be, stream, host, device, bytes, "download", cudaMemcpyDeviceToHost);
 }
 
-static void zero(struct backend *be, enum stream stream, void *device, size_t bytes)
-{
-    struct cuda_backend *cuda = of(be);
 static void copy_within(struct backend *be, enum stream stream, void *to, const void *from, size_t bytes)
 {
     copy(be, stream, to, from, bytes, "copy", cudaMemcpyDeviceToDevice);
 }
 
+static void zero(struct backend *be, enum stream stream, void *device, size_t bytes)
+{
+    struct cuda_backend *cuda = of(be);
     if (bytes)
         cuda_note(cuda, (int)cudaMemsetAsync(device, 0, bytes, cuda->streams[stream]), "zero");
 }

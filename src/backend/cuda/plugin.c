@@ -6,17 +6,33 @@
 #include "backend/cuda/cuda.h"
 #include "backend/cuda/host_shim.h"
 #include "backend/cuda/tuning.h"
+#include "base/log.h"
 
 __attribute__((visibility("default"))) vitrail_plugin_function vitrail_plugin;
 
 static vt_status tuning_import_text(struct backend *be, const char *text)
 {
-    return tuning_import(((struct cuda_backend *)be)->tuning, text);
+    char libraries[TUNING_WORD_BYTES];
+    struct tuning *tuning = ((struct cuda_backend *)be)->tuning;
+    VT_TRY(tuning_import(tuning, text));
+    if (tuning_outdated(tuning, libraries))
+        log_info("tuning     the choices at hand are of other libraries (%s): timed again", libraries);
+    return VT_OK;
 }
 
 static vt_status tuning_export_text(struct backend *be, char **text)
 {
     return tuning_export(((struct cuda_backend *)be)->tuning, text);
+}
+
+static const char *tuning_find_here(struct backend *be, const char *key)
+{
+    return cuda_tuning_find((const struct cuda_backend *)be, key);
+}
+
+static void tuning_put_here(struct backend *be, const char *key, const char *value)
+{
+    cuda_tuning_put((struct cuda_backend *)be, key, value);
 }
 
 /* cuBLAS writes 13.1.0 as 130100, the runtime 13.0 as 13000. */
@@ -35,10 +51,13 @@ vt_status vitrail_plugin(uint32_t abi, const struct host_api *host, struct plugi
     *plugin = (struct plugin){.name = "cuda",
                               .device_count = cuda_device_count,
                               .device_id = cuda_device_id,
+                              .describe = cuda_describe,
                               .backend_open = backend_cuda_open,
                               .comm_open = comm_nccl_open,
                               .tuning_import = tuning_import_text,
-                              .tuning_export = tuning_export_text};
+                              .tuning_export = tuning_export_text,
+                              .tuning_find = tuning_find_here,
+                              .tuning_put = tuning_put_here};
     describe_versions(plugin->versions, sizeof plugin->versions);
     return VT_OK;
 }

@@ -1,6 +1,5 @@
 #include "backend/cuda/tuning.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,25 +9,36 @@
 static const char HEADER[] = "vitrail-tuning 1";
 
 struct entry {
-    char *name; /* "DEVICE LIBRARY KEY" */
+    char *name; /* "DEVICE LIBRARIES KEY" */
     char *value;
 };
 
 struct tuning {
-    char place[2 * TUNING_WORD_BYTES]; /* "DEVICE LIBRARY " of this process */
+    char place[2 * TUNING_WORD_BYTES]; /* "DEVICE LIBRARIES " of this process */
+    size_t device_length;              /* of its "DEVICE " */
     struct entry *entries;
     int count, capacity;
 };
 
-vt_status tuning_open(const char *device, size_t library, struct tuning **out)
+/* A word of the text and the blank after it; returns the end. */
+static char *write_word(char *at, const char *text)
+{
+    const char *end = at + TUNING_WORD_BYTES - 2;
+    for (const char *p = text; *p && at < end; p++)
+        *at++ = *p > ' ' && *p < 0x7f ? *p : '_';
+    *at++ = ' ';
+    *at = '\0';
+    return at;
+}
+
+vt_status tuning_open(const char *device, const char *libraries, struct tuning **out)
 {
     struct tuning *tuning = calloc(1, sizeof *tuning);
     if (!tuning)
         return VT_FAIL(VT_E_MEMORY, "no memory for the tuning table");
-    char *end = tuning->place;
-    for (const char *p = device; *p && end < tuning->place + TUNING_WORD_BYTES - 1; p++)
-        *end++ = *p > ' ' && *p < 0x7f ? *p : '_';
-    snprintf(end, 32, " %zu ", library);
+    char *end = write_word(tuning->place, device);
+    tuning->device_length = (size_t)(end - tuning->place);
+    write_word(end, libraries);
     *out = tuning;
     return VT_OK;
 }
@@ -123,7 +133,7 @@ static vt_status bad_line(int number, const char *expected)
     return VT_FAIL(VT_E_FORMAT, "tuning table, line %d: expected %s", number, expected);
 }
 
-/* line: DEVICE LIBRARY KEY VALUE; cut into name and value in place. */
+/* line: DEVICE LIBRARIES KEY VALUE; cut into name and value in place. */
 static vt_status parse_line(char *line, int number, char **value)
 {
     int blanks = 0;
@@ -134,7 +144,7 @@ static vt_status parse_line(char *line, int number, char **value)
             last = p;
         }
     if (blanks != 3)
-        return bad_line(number, "four words: device, library version, key, value");
+        return bad_line(number, "four words: device, library versions, key, value");
     *last = '\0';
     *value = last + 1;
     char words[3 * TUNING_WORD_BYTES], *rest = words;
@@ -173,6 +183,21 @@ vt_status tuning_import(struct tuning *tuning, const char *text)
     status = import_lines(tuning, copy);
     free(copy);
     return status;
+}
+
+bool tuning_outdated(const struct tuning *tuning, char libraries[TUNING_WORD_BYTES])
+{
+    const char *found = NULL;
+    for (int i = 0; i < tuning->count; i++) {
+        const char *name = tuning->entries[i].name;
+        if (strncmp(name, tuning->place, strlen(tuning->place)) == 0)
+            return false;
+        if (strncmp(name, tuning->place, tuning->device_length) == 0)
+            found = name + tuning->device_length;
+    }
+    if (found)
+        snprintf(libraries, TUNING_WORD_BYTES, "%.*s", (int)strcspn(found, " "), found);
+    return found != NULL;
 }
 
 static int by_name(const void *a, const void *b)

@@ -1,10 +1,11 @@
 /* The table of choices made by timing: one per line, so that a run folder keeps it and other ranks take it. Pure.
  *   vitrail-tuning 1
- *   DEVICE LIBRARY KEY VALUE        e.g. NVIDIA_H100/sm_90/132 130100 gemm/TN/... 0a1b...
- * A line holds for one kind of device and one version of the library; those of others are carried along. */
+ *   DEVICE LIBRARIES KEY VALUE      e.g. NVIDIA_H100/sm_90/132 cublaslt-130100,cudnn-91900 gemm/TN/... 0a1b...
+ * A line holds for one kind of device and one version of each library; those of others are carried along. */
 #ifndef VT_BACKEND_CUDA_TUNING_H
 #define VT_BACKEND_CUDA_TUNING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -13,8 +14,8 @@ struct tuning;
 
 enum { TUNING_WORD_BYTES = 256 }; /* of each of the four words, its end included */
 
-/* For this device (blanks become '_') and library version. */
-VT_MUST_CHECK vt_status tuning_open(const char *device, size_t library, struct tuning **out);
+/* For this device and these library versions (blanks become '_'). */
+VT_MUST_CHECK vt_status tuning_open(const char *device, const char *libraries, struct tuning **out);
 void tuning_close(struct tuning **tuning);
 
 /* NULL when not known here. Valid until the next put or import. */
@@ -23,6 +24,9 @@ void tuning_put(struct tuning *tuning, const char *key, const char *value);
 
 /* Add lines; on the same words before VALUE the later one wins. All or nothing: VT_E_FORMAT names the line. */
 VT_MUST_CHECK vt_status tuning_import(struct tuning *tuning, const char *text);
+/* True: all choices for this device were made with other libraries, *libraries for one. They are made anew then, which
+ * deserves a line. */
+bool tuning_outdated(const struct tuning *tuning, char libraries[TUNING_WORD_BYTES]);
 /* All lines, sorted. *text is malloc'ed. */
 VT_MUST_CHECK vt_status tuning_export(const struct tuning *tuning, char **text);
 

@@ -343,6 +343,14 @@ vt_status comm_nccl_open(struct comm *world, struct backend *be, struct comm **o
     vt_status status;
     struct invitation invitation;
     VT_TRY(comm_agree(world, load(&version)));
+/* What NCCL makes of maxCTAs and its variable, of which the variable wins. */
+static int max_ctas(void)
+{
+    const char *text = getenv("NCCL_MAX_CTAS");
+    int wanted = text ? atoi(text) : 0;
+    return wanted > 0 ? wanted : MAX_CTAS;
+}
+
     VT_TRY(invite(world, version, &invitation));
     struct nccl_comm *self = calloc(1, sizeof *self);
     VT_CHECK(self);
@@ -362,6 +370,7 @@ vt_status comm_nccl_open(struct comm *world, struct backend *be, struct comm **o
     self->be = be;
     self->stream = ((struct cuda_backend *)be)->streams[STREAM_COMM];
     self->drained = be->event_new(be);
+    self->base.multiprocessors = max_ctas();
     pthread_mutex_init(&self->mutex, NULL);
 
     status = connect_ranks(self, &invitation);

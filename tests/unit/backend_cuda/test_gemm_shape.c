@@ -24,6 +24,9 @@ static void keys_name_everything(void)
     linear_input_candidates(&d, c);
     gemm_key(&c[0].shape, key);
     CU_ASSERT_STRING_EQUAL(key, "gemm/NN/768x50432x3072/ld=768,3072,768/bf16>bf16/plain");
+    c[0].shape.sm_target = 116;
+    gemm_key(&c[0].shape, key);
+    CU_ASSERT_STRING_EQUAL(key, "gemm/NN/768x50432x3072/ld=768,3072,768/bf16>bf16/plain/sm116");
 }
 
 static void check_routes(const struct linear_candidate *c, int count, const enum linear_route *routes,

@@ -1,16 +1,16 @@
 #include "backend/cuda/tuning.h"
 #include "test.h"
 
-static struct tuning *open_for(const char *device, size_t library)
+static struct tuning *open_for(const char *device, const char *libraries)
 {
     struct tuning *tuning = NULL;
-    ASSERT_OK(tuning_open(device, library, &tuning));
+    ASSERT_OK(tuning_open(device, libraries, &tuning));
     return tuning;
 }
 
 static void put_find_replace(void)
 {
-    struct tuning *t = open_for("NVIDIA H100 80GB HBM3/sm_90/132", 130100);
+    struct tuning *t = open_for("NVIDIA H100 80GB HBM3/sm_90/132", "130100");
     CU_ASSERT_PTR_NULL(tuning_find(t, "gemm/TN/1x2x3"));
     tuning_put(t, "gemm/TN/1x2x3", "aa");
     tuning_put(t, "gemm/TN/1x2x3", "bb");
@@ -30,8 +30,8 @@ static void put_find_replace(void)
 /* A table goes to another rank, and through a file; lines of another GPU or library are carried along, not used. */
 static void export_and_import(void)
 {
-    struct tuning *h100 = open_for("NVIDIA H100/sm_90/132", 130100), *other = open_for("NVIDIA H100/sm_90/132", 130100);
-    struct tuning *a100 = open_for("NVIDIA A100/sm_80/108", 130100), *newer = open_for("NVIDIA H100/sm_90/132", 130200);
+    struct tuning *h100 = open_for("NVIDIA H100/sm_90/132", "130100"), *other = open_for("NVIDIA H100/sm_90/132", "130100");
+    struct tuning *a100 = open_for("NVIDIA A100/sm_80/108", "130100"), *newer = open_for("NVIDIA H100/sm_90/132", "130200");
     char *text = NULL, *again = NULL;
     tuning_put(h100, "zebra", "1");
     tuning_put(h100, "ant", "2");
@@ -61,9 +61,26 @@ static void export_and_import(void)
     tuning_close(&newer);
 }
 
+/* One line is due when all choices for this GPU are of other libraries: not for other GPUs, and not once it has some. */
+static void tells_what_is_outdated(void)
+{
+    struct tuning *t = open_for("H100", "cublaslt-130200,cudnn-91900");
+    char libraries[TUNING_WORD_BYTES] = "";
+    CU_ASSERT_FALSE(tuning_outdated(t, libraries));
+    ASSERT_OK(tuning_import(t, "vitrail-tuning 1\nA100 cublaslt-130100,cudnn-91900 k v\n"));
+    CU_ASSERT_FALSE(tuning_outdated(t, libraries));
+    ASSERT_OK(tuning_import(t, "vitrail-tuning 1\nH100 cublaslt-130100,cudnn-91900 k v\n"));
+    CU_ASSERT_TRUE(tuning_outdated(t, libraries));
+    CU_ASSERT_STRING_EQUAL(libraries, "cublaslt-130100,cudnn-91900");
+    CU_ASSERT_PTR_NULL(tuning_find(t, "k"));
+    tuning_put(t, "k", "v");
+    CU_ASSERT_FALSE(tuning_outdated(t, libraries));
+    tuning_close(&t);
+}
+
 static void damaged_tables(void)
 {
-    struct tuning *t = open_for("d", 1);
+    struct tuning *t = open_for("d", "1");
     char line[700];
     ASSERT_FAILS(tuning_import(t, ""), VT_E_FORMAT, "line 1: expected \"vitrail-tuning 1\"");
     ASSERT_FAILS(tuning_import(t, "vitrail-tuning 2\n"), VT_E_FORMAT, "line 1");
@@ -82,6 +99,7 @@ static void damaged_tables(void)
 static const struct test_case cases[] = {
     {"put, find, replace", put_find_replace},
     {"export and import", export_and_import},
+    {"tells what is outdated", tells_what_is_outdated},
     {"damaged tables", damaged_tables},
 };
 TEST_MAIN("tuning", cases)
