@@ -48,5 +48,10 @@ double draw_uniform53(uint64_t seed, uint32_t purpose, uint64_t position, uint32
 uint64_t draw_below(uint64_t seed, uint32_t purpose, uint64_t position, uint32_t index, uint64_t n);
 
 static inline float draw_to_uniform(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }
+/* draw_uniform53 from its two words, for those who take whole blocks. */
+static inline double draw_to_uniform53(uint32_t word, uint32_t next)
+{
+    return (double)(((uint64_t)word << 32 | next) >> 11) * 0x1p-53;
+}
 
 #endif

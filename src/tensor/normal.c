@@ -46,10 +46,15 @@ double normal_quantile(double p)
     return q < 0 ? -x : x;
 }
 
-double normal_truncated(double uniform, double cut)
+struct normal_cut normal_cut(double cut)
 {
     double low = normal_cdf(-cut);
+    return (struct normal_cut){cut, low, 1 - 2 * low};
+}
+
+double normal_truncated(const struct normal_cut *distribution, double uniform)
+{
     double middle = uniform + 0x1p-54; /* of its cell of 2^-53: never 0 or 1 */
-    double x = normal_quantile(low + middle * (1 - 2 * low));
-    return fmin(fmax(x, -cut), cut);
+    double x = normal_quantile(distribution->low + middle * distribution->mass);
+    return fmin(fmax(x, -distribution->cut), distribution->cut);
 }

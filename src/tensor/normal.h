@@ -7,7 +7,13 @@
 double normal_cdf(double x);
 /* Its inverse for 0 < p < 1; relative error about 1e-16 (Wichura 1988, algorithm AS 241, PPND16). */
 double normal_quantile(double p);
-/* The normal number in [-cut, cut] (in sigmas) that belongs to a uniform in [0, 1); cut may be large. */
-double normal_truncated(double uniform, double cut);
+
+/* A normal distribution cut to [-cut, cut] (in sigmas; may be large). */
+struct normal_cut {
+    double cut, low, mass; /* probability below -cut, and of what is kept */
+};
+struct normal_cut normal_cut(double cut);
+/* The number of the cut distribution that belongs to a uniform in [0, 1). */
+double normal_truncated(const struct normal_cut *distribution, double uniform);
 
 #endif

@@ -49,8 +49,11 @@ int param_table_add(struct param_table *table, const struct param *row);
 int param_table_find(const struct param_table *table, const char *name);
 void param_table_close(struct param_table *table);
 
-/* Fill a host flat buffer of table->total floats by each row's init; keyed by (seed, DRAW_INIT, row, element): the same
- * on every rank. Gaps become 0. */
-void param_table_initialise(const struct param_table *table, uint64_t seed, float *values);
+/* Fill elements [begin, end) of a host flat buffer (`values` is its element 0) by each row's init; every value is a
+ * function of (seed, DRAW_INIT, row, element): the same on every rank, and in any range. Gaps become 0. */
+void param_table_initialise_range(const struct param_table *table, uint64_t seed, int64_t begin, int64_t end,
+                                  float *values);
+/* All table->total of them, by the caller and `threads` - 1 helpers (>= 1; fewer when the system gives no more). */
+void param_table_initialise(const struct param_table *table, uint64_t seed, int threads, float *values);
 
 #endif

@@ -150,11 +150,13 @@ out:
     return status;
 }
 
-/* A new run: weights by their initialisation, or from model.init_from (fine-tuning); the EMA starts at the weights. */
+/* A new run: weights by their initialisation, or from model.init_from (fine-tuning); the EMA starts at the weights. Every
+ * rank makes all of them: that takes no longer than to send them, and they cannot differ. */
 static vt_status start_new(struct trainer *t)
 {
     float *params = t->weights.host[WEIGHTS_PARAMS], *ema = t->weights.host[WEIGHTS_EMA];
-    param_table_initialise(&t->table, (uint64_t)t->config.run.seed, params);
+    int threads = t->config.compute.threads ? t->config.compute.threads : t->comm->cpus;
+    param_table_initialise(&t->table, (uint64_t)t->config.run.seed, threads, params);
     if (t->config.model.init_from[0])
         VT_TRY(import_weights(t->config.model.init_from, &t->data.model, &t->table, params));
     if (ema)

@@ -100,7 +100,7 @@ static void fill_batch(struct vit_rig *rig)
 static double run(struct vit_rig *rig, struct backend *be, const struct vit_desc *desc)
 {
     rig_open(rig, be, desc);
-    param_table_initialise(&rig->table, 3, rig->master);
+    param_table_initialise(&rig->table, 3, 2, rig->master);
     rig_publish(rig);
     fill_batch(rig);
     rig_forward(rig, 1.0f / (float)desc->batch);

@@ -24,7 +24,7 @@ static struct model make_model(struct vit_config config, uint64_t seed)
     struct model m = {.config = config};
     vit_params(&config, &m.table);
     m.values = calloc((size_t)m.table.total, sizeof *m.values);
-    param_table_initialise(&m.table, seed, m.values);
+    param_table_initialise(&m.table, seed, 1, m.values);
     return m;
 }
 

@@ -77,7 +77,7 @@ static void make_toy(struct toy *toy, int first, int rows)
 static void open_toy(struct vit_rig *rig, struct backend *be, const struct vit_desc *desc)
 {
     rig_open(rig, be, desc);
-    param_table_initialise(&rig->table, 3, rig->master);
+    param_table_initialise(&rig->table, 3, 2, rig->master);
     rig_publish(rig);
     struct toy toy;
     make_toy(&toy, 0, (int)desc->batch);

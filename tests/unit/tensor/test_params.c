@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include "base/philox.h"
+#include "tensor/normal.h"
 #include "tensor/params.h"
 
 static int add(struct param_table *table, const char *name, int64_t rows, int64_t columns, enum param_init init,
@@ -67,7 +68,7 @@ static struct moments check_init(enum param_init init, float value, double devia
     int row = add(&table, "w", 400, 500, init, value);
     float *values = malloc((size_t)table.total * sizeof *values);
     CU_ASSERT_PTR_NOT_NULL_FATAL(values);
-    param_table_initialise(&table, 42, values);
+    param_table_initialise(&table, 42, 1, values);
     struct moments m = moments_of(values, table.rows[row].count);
     CU_ASSERT_DOUBLE_EQUAL(m.mean, 0, 5 * deviation / sqrt(400 * 500));
     CU_ASSERT_DOUBLE_EQUAL(m.deviation, deviation, 0.01 * deviation);
@@ -109,7 +110,7 @@ static void test_constants_and_gaps(void)
     CU_ASSERT_EQUAL_FATAL(table.total, 5 * PARAM_ALIGN);
     for (int i = 0; i < 5 * PARAM_ALIGN; i++)
         values[i] = NAN;
-    param_table_initialise(&table, 1, values);
+    param_table_initialise(&table, 1, 1, values);
     for (int i = 0; i < 5 * PARAM_ALIGN; i++) {
         float expected = i >= 64 && i < 69 ? 1 : i >= 128 && i < 132 ? 1e-5f : 0;
         if (i >= 192 && i < 192 + 70)
@@ -131,22 +132,22 @@ static void test_values_depend_on_nothing_else(void)
     add(&large, "third", 300, 0, INIT_NORMAL, 2);
     float *a = malloc((size_t)small.total * sizeof *a), *b = malloc((size_t)large.total * sizeof *b);
     CU_ASSERT_FATAL(a != NULL && b != NULL);
-    param_table_initialise(&large, 9, b);
-    param_table_initialise(&small, 9, a);
+    param_table_initialise(&large, 9, 1, b);
+    param_table_initialise(&small, 9, 1, a);
     const float *wa = a + small.rows[1].offset, *wb = b + large.rows[1].offset, *wc = b + large.rows[2].offset;
     for (int i = 0; i < 10; i++) {
         CU_ASSERT_EQUAL(2 * wa[i], wb[i]);
         CU_ASSERT_NOT_EQUAL(wb[i], wc[i]);
     }
     float first = wa[0];
-    param_table_initialise(&small, 10, a);
+    param_table_initialise(&small, 10, 1, a);
     CU_ASSERT_NOT_EQUAL(wa[0], first);
 
     /* And it is the draw that the header names. */
     struct param_table uniform = {0};
     add(&uniform, "zero", 3, 0, INIT_ZERO, 0);
     add(&uniform, "u", 2, 4, INIT_XAVIER_UNIFORM, 0);
-    param_table_initialise(&uniform, 1234567890123u, b);
+    param_table_initialise(&uniform, 1234567890123u, 1, b);
     for (uint32_t e = 0; e < 8; e++) {
         double draw = draw_uniform53(1234567890123u, DRAW_INIT, 1, e);
         CU_ASSERT_EQUAL(b[64 + e], (float)(sqrt(6.0 / 6.0) * (2 * draw - 1)));
@@ -158,10 +159,89 @@ static void test_values_depend_on_nothing_else(void)
     param_table_close(&uniform);
 }
 
+/* Rows of every kind, odd sizes, gaps, and enough elements for several parts. */
+static void make_mixed(struct param_table *table)
+{
+    add(table, "odd", 7, 13, INIT_TRUNC_NORMAL, 0.02f);
+    add(table, "one", 65, 0, INIT_ONE, 0);
+    add(table, "large", 501, 1003, INIT_LECUN_NORMAL, 0);
+    add(table, "constant", 3, 0, INIT_CONSTANT, 0.5f);
+    add(table, "uniform", 333, 77, INIT_XAVIER_UNIFORM, 0);
+    add(table, "zero", 1, 0, INIT_ZERO, 0);
+    add(table, "last", 129, 9, INIT_NORMAL, 3);
+}
+
+static void test_threads_change_nothing(void)
+{
+    static const int counts[] = {2, 3, 7, 1000};
+    struct param_table table = {0};
+    make_mixed(&table);
+    size_t bytes = (size_t)table.total * sizeof(float);
+    float *one = malloc(bytes), *many = malloc(bytes);
+    CU_ASSERT_FATAL(one != NULL && many != NULL);
+    param_table_initialise(&table, 5, 1, one);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        memset(many, 0x7b, bytes);
+        param_table_initialise(&table, 5, counts[i], many);
+        CU_ASSERT_EQUAL(memcmp(one, many, bytes), 0);
+    }
+    free(one);
+    free(many);
+    param_table_close(&table);
+}
+
+/* Ranges that begin and end anywhere (within a pair of draws, in a gap, across rows) tile to the same bits, and write
+ * nothing outside. */
+static void test_ranges_tile_the_whole(void)
+{
+    static const int64_t steps[] = {1, 3, 64, 4097, 100001};
+    struct param_table table = {0};
+    make_mixed(&table);
+    size_t bytes = (size_t)table.total * sizeof(float);
+    float *whole = malloc(bytes), *tiled = malloc(bytes);
+    CU_ASSERT_FATAL(whole != NULL && tiled != NULL);
+    param_table_initialise(&table, 5, 1, whole);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        int64_t total = i ? table.total : 400; /* one by one: past the first two rows' gaps */
+        memset(tiled, 0x7b, bytes);
+        for (int64_t at = 0; at < total; at += steps[i]) {
+            int64_t end = at + steps[i] < total ? at + steps[i] : total;
+            param_table_initialise_range(&table, 5, at, end, tiled);
+            if (end < table.total)
+                CU_ASSERT_FATAL(memcmp(&tiled[end], "\x7b\x7b\x7b\x7b", sizeof *tiled) == 0);
+        }
+        CU_ASSERT_EQUAL(memcmp(whole, tiled, (size_t)total * sizeof *tiled), 0);
+    }
+    free(whole);
+    free(tiled);
+    param_table_close(&table);
+}
+
+/* Every element is its own draw, made normal: the definition, element by element. */
+static void test_each_element_is_its_draw(void)
+{
+    struct param_table table = {0};
+    add(&table, "first", 3, 0, INIT_ZERO, 0);
+    int row = add(&table, "w", 11, 31, INIT_LECUN_NORMAL, 0);
+    float values[64 + 384];
+    CU_ASSERT_EQUAL_FATAL(table.total, 64 + 384);
+    struct normal_cut normal = normal_cut(2);
+    param_table_initialise(&table, 77, 1, values);
+    for (uint32_t e = 0; e < 11 * 31; e++) {
+        double draw = draw_uniform53(77, DRAW_INIT, (uint64_t)row, e);
+        CU_ASSERT_EQUAL(values[64 + e],
+                        (float)(sqrt(1 / 31.0) / 0.87962566103423978 * normal_truncated(&normal, draw)));
+    }
+    param_table_close(&table);
+}
+
 static const struct test_case cases[] = {
     {"offsets and totals", test_offsets_and_totals},
     {"distributions", test_distributions},
     {"constants and gaps", test_constants_and_gaps},
     {"values depend on seed, row and element only", test_values_depend_on_nothing_else},
+    {"threads change nothing", test_threads_change_nothing},
+    {"ranges tile the whole", test_ranges_tile_the_whole},
+    {"each element is its draw", test_each_element_is_its_draw},
 };
 TEST_MAIN("tensor params", cases)
