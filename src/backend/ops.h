@@ -49,7 +49,7 @@ struct step_scalars {
     double sumsq;         /* squared global gradient norm */
     float grad_norm, clip_factor;
     uint32_t nonfinite;   /* 1 when loss or gradient norm is not finite: the update is skipped */
-    uint32_t skipped;     /* steps skipped so far; kept across steps */
+    uint32_t skipped;     /* steps of the run skipped so far: kept across steps, put back on resume; see optim_hyper.step */
 };
 
 /* ---- linear: y(M,out) = act(x(M,in) w(out,in)^T + b(out)) -------------------------------------------------------
@@ -245,7 +245,8 @@ struct optim_segment { /* a run of the flat buffer with one set of multipliers; 
 struct optim_hyper { /* one step's host scalars */
     float lr, beta1, beta2, eps, momentum;
     bool nesterov;
-    int64_t step;       /* 1-based count of updates, for Adam's bias correction */
+    int64_t step;       /* 1-based, skipped steps counted too. The update it makes is number t = step - scalars->skipped: a
+                           step that was skipped does not advance Adam's bias correction, as under torch's GradScaler */
     float clip;         /* global-norm limit; 0 = none */
 };
 struct optim_ops {
@@ -255,14 +256,15 @@ struct optim_ops {
      * clip_grad_norm_; 1 without a limit or when the norm is not finite), nonfinite (norm not finite: a non-finite loss
      * makes its gradients so) and count skipped. */
     void (*norm_finish)(struct backend *be, const double *partial, int64_t count, float clip, struct step_scalars *scalars);
-    /* AdamW (Loshchilov & Hutter 2019, algorithm 2, as torch): p -= lr*wd*p; m, v update; p -= lr * mhat / (sqrt(vhat) + eps).
+    /* AdamW (Loshchilov & Hutter 2019, algorithm 2, as torch): p -= lr*wd*p; m, v update; p -= lr * mhat / (sqrt(vhat) + eps),
+     * with mhat = m / (1 - beta1^t), vhat = v / (1 - beta2^t), t >= 1 (optim_hyper.step).
      * g is multiplied by scalars->clip_factor; nothing is written when scalars->nonfinite. Pointers address the flat
      * buffers' element 0; only [segments] are touched. compute (bf16, may be NULL) gets the rounded new p. ema (may be NULL):
      * ema += (1 - ema_decay) * (p - ema). */
     void (*adamw)(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *hyper,
                   float *p, const float *g, float *m, float *v, bf16_t *compute, float *ema, float ema_decay,
                   const struct step_scalars *scalars);
-    /* torch SGD: g += wd*p; buf = step == 1 ? g : momentum*buf + g; p -= lr * (nesterov ? g + momentum*buf : buf). */
+    /* torch SGD: g += wd*p; buf = t == 1 ? g : momentum*buf + g; p -= lr * (nesterov ? g + momentum*buf : buf). */
     void (*sgd)(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *hyper,
                 float *p, const float *g, float *buf, bf16_t *compute, float *ema, float ema_decay,
                 const struct step_scalars *scalars);

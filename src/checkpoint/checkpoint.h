@@ -25,7 +25,7 @@ struct checkpoint_file {
 struct checkpoint_state {
     int64_t step;            /* completed steps */
     uint64_t position;       /* next stream position */
-    int64_t update;          /* optimizer updates done */
+    int64_t update;          /* optimizer updates done: step less skipped_steps */
     uint64_t seed, data_seed;
     int64_t batch;
     int attempt;
@@ -43,7 +43,8 @@ struct checkpoint_state {
     char *tuning;            /* opaque bytes as text; may be NULL */
     double best_metric;      /* NaN = none yet */
     int64_t best_step;
-    int64_t skipped_steps;
+    int64_t skipped_steps;   /* as non-finite, since the run began */
+    int nonfinite_streak;    /* the last so many steps were skipped */
     char *version;           /* writer's --version line */
 };
 void checkpoint_state_close(struct checkpoint_state *state);

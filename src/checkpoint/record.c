@@ -25,6 +25,7 @@ static void state_to_message(const struct checkpoint_state *state, Vitrail__Chec
     message->position = state->position;
     message->update = state->update;
     message->skipped_steps = state->skipped_steps;
+    message->nonfinite_streak = state->nonfinite_streak;
     message->seed = state->seed;
     message->data_seed = state->data_seed;
     message->batch = state->batch;
@@ -146,12 +147,17 @@ static vt_status decode_state(const char *path, const Vitrail__Checkpoint *messa
         message->n_mean != channels || message->n_std != channels)
         return VT_FAIL(VT_E_FORMAT, "%s: step %lld, %lld updates, %zu classes, %zu means: out of range", path,
                        (long long)message->step, (long long)message->update, message->n_class_names, message->n_mean);
+    if (message->skipped_steps < 0 || message->skipped_steps > message->step || message->nonfinite_streak < 0 ||
+        message->nonfinite_streak > message->skipped_steps)
+        return VT_FAIL(VT_E_FORMAT, "%s: %lld of %lld steps skipped, %d in a row at the end: out of range", path,
+                       (long long)message->skipped_steps, (long long)message->step, (int)message->nonfinite_streak);
     *state = (struct checkpoint_state){
         .step = message->step, .position = message->position, .update = message->update, .seed = message->seed,
         .data_seed = message->data_seed, .batch = message->batch, .attempt = message->attempt,
         .world_size = message->world_size, .dataset_fingerprint = message->dataset_fingerprint,
         .channels = message->channels, .image_size = message->image_size, .best_metric = message->best_metric,
         .best_step = message->best_step, .skipped_steps = message->skipped_steps,
+        .nonfinite_streak = message->nonfinite_streak,
     };
     memcpy(state->mean, message->mean, sizeof state->mean);
     memcpy(state->std, message->std, sizeof state->std);

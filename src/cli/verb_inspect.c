@@ -66,6 +66,8 @@ static struct json *state_json(const char *path, const struct checkpoint_state *
     json_set_string(object, "checkpoint", path);
     json_set_int(object, "step", state->step);
     json_set_int(object, "position", (int64_t)state->position);
+    json_set_int(object, "skipped_steps", state->skipped_steps);
+    json_set_int(object, "nonfinite_streak", state->nonfinite_streak);
     json_set_int(object, "attempt", state->attempt);
     json_set_int(object, "world_size", state->world_size);
     json_set_int(object, "batch", state->batch);
@@ -102,6 +104,9 @@ static vt_status inspect_checkpoint(const char *path, bool json)
                "evaluated with %s\n",
                folder, (long long)state.step, state.attempt, state.world_size, (unsigned long long)state.position, state.version,
                state.dataset_uri, state.class_count, state.eval_transform);
+        if (state.skipped_steps)
+            printf("%lld non-finite steps skipped, the last %d of them just before\n", (long long)state.skipped_steps,
+                   state.nonfinite_streak);
         if (state.best_metric == state.best_metric)
             printf("best val/top1 %.4f at step %lld\n", state.best_metric, (long long)state.best_step);
         status = checkpoint_verify(folder);

@@ -152,15 +152,15 @@ int optimizer_segments(const struct optimizer *optimizer, const struct optim_seg
     return optimizer->segment_count;
 }
 
-void optimizer_step(struct optimizer *opt, const struct optimizer_buffers *b, double lr, int64_t update,
+void optimizer_step(struct optimizer *opt, const struct optimizer_buffers *b, double lr, int64_t step,
                     struct step_scalars *scalars)
 {
     struct backend *be = opt->be;
     const struct optimizer_desc *desc = &opt->desc;
     struct optim_hyper hyper = {.lr = (float)lr, .beta1 = desc->beta1, .beta2 = desc->beta2, .eps = desc->eps,
-                                .momentum = desc->momentum, .nesterov = desc->nesterov, .step = update,
+                                .momentum = desc->momentum, .nesterov = desc->nesterov, .step = step,
                                 .clip = desc->clip};
-    VT_CHECK(update >= 1);
+    VT_CHECK(step >= 1);
     for (int i = 0; i < opt->frozen_count; i++)
         be->zero(be, STREAM_COMPUTE, b->grads + opt->frozen[i].begin,
                  (size_t)(opt->frozen[i].end - opt->frozen[i].begin) * sizeof(float));

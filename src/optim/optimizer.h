@@ -49,10 +49,12 @@ void optimizer_close(struct optimizer **optimizer);
 /* The runs of equal multipliers that tile [begin, end), in order; the gap behind a row belongs to the row's run (all
  * its values are zero and stay zero under every update). Borrowed. */
 int optimizer_segments(const struct optimizer *optimizer, const struct optim_segment **segments);
-/* Norm -> clip factor -> update, all enqueued; skipped on the device when non-finite. `update` counts from 1. The norm
+/* Norm -> clip factor -> update, all enqueued; skipped on the device when non-finite. `step` counts from 1, skipped steps
+ * too, and so does the schedule that `lr` comes from; Adam's bias correction counts the steps taken, step -
+ * scalars->skipped, which is why the `skipped` of a run must be put back when the run is resumed. The norm
  * covers the whole flat gradient buffer, so grads must hold the full sums even when the shard is a part. Frozen rows
  * (lr multiplier 0) get their gradients zeroed first: they count neither in the norm nor in the state. */
-void optimizer_step(struct optimizer *optimizer, const struct optimizer_buffers *buffers, double lr, int64_t update,
+void optimizer_step(struct optimizer *optimizer, const struct optimizer_buffers *buffers, double lr, int64_t step,
                     struct step_scalars *scalars);
 
 #endif

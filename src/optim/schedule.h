@@ -12,12 +12,13 @@ struct schedule {
     double warmup_lr;           /* at step 0 */
     int64_t warmup_steps, total_steps;
     int64_t cooldown_steps;     /* constant, rsqrt: the curve times a factor that falls linearly to min_lr over the last
-                                   steps (as     big_vision) */
+                                   steps (as big_vision) */
     int64_t timescale;          /* rsqrt: lr * sqrt(timescale / max(step, timescale)); 0 = max(warmup, 10000) */
 };
 
-/* lr of 0-based step: linear warm-up from warmup_lr over warmup_steps (big_vision: lr * min(1, step / warmup)), then
- * the curve. Cosine and linear go from lr at the end of the warm-up to min_lr at total_steps and stay there. */
+/* lr of 0-based step; skipped (non-finite) steps count, so that a run ends when it said it would. Linear warm-up from
+ * warmup_lr over warmup_steps (big_vision: lr * min(1, step / warmup)), then the curve. Cosine and linear go from lr at the
+ * end of the warm-up to min_lr at total_steps and stay there. */
 double schedule_lr(const struct schedule *schedule, int64_t step);
 
 #endif

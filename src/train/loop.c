@@ -85,7 +85,7 @@ static vt_status record(struct loop *loop, const struct step_result *done)
         {"train/loss", loss},
         {"optim/lr", done->lr},
         {"optim/grad_norm", done->grad_norm},
-        {"optim/skipped", (double)(t->skipped_before + t->skipped)},
+        {"optim/skipped", (double)t->skipped},
         {"perf/images_per_s", rate},
         {"perf/mfu_of_gemm_peak", rate * vit_train_flops(&t->data.model) / (t->gemm_flops_per_s * t->comm->size)},
         {"time/step_ms", times->step / n},

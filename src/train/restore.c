@@ -56,7 +56,7 @@ static void describe_state(struct trainer *t, struct checkpoint_state *state)
     *state = (struct checkpoint_state){
         .step = t->step,
         .position = t->position,
-        .update = t->step,
+        .update = t->step - t->skipped,
         .seed = (uint64_t)t->config.run.seed,
         .data_seed = t->data.data_seed,
         .batch = t->config.data.batch,
@@ -70,7 +70,8 @@ static void describe_state(struct trainer *t, struct checkpoint_state *state)
         .image_size = t->data.model.image_size,
         .best_metric = t->best_metric,
         .best_step = t->best_step,
-        .skipped_steps = t->skipped_before + t->skipped,
+        .skipped_steps = t->skipped,
+        .nonfinite_streak = t->nonfinite_streak,
         .version = copy_text(version_line()),
     };
     memcpy(state->mean, t->data.model.mean, sizeof state->mean);
@@ -130,6 +131,14 @@ static vt_status check_same_run(struct trainer *t, const char *path, const struc
     return VT_OK;
 }
 
+/* The device counts on from there: Adam's bias correction leaves skipped steps out. */
+static vt_status put_back_skipped(struct trainer *t)
+{
+    t->host_scalars[0] = (struct step_scalars){.skipped = (uint32_t)t->skipped};
+    t->be->upload(t->be, STREAM_COMPUTE, t->scalars, &t->host_scalars[0], sizeof *t->scalars);
+    return t->be->synchronise(t->be);
+}
+
 static vt_status load_run(struct trainer *t, const char *path)
 {
     struct checkpoint_state state = {0};
@@ -143,7 +152,9 @@ static vt_status load_run(struct trainer *t, const char *path)
     t->position = state.position;
     t->best_metric = state.best_metric;
     t->best_step = state.best_step;
-    t->skipped_before = state.skipped_steps;
+    t->skipped = state.skipped_steps;
+    t->nonfinite_streak = state.nonfinite_streak;
+    VT_TRY_OUT(put_back_skipped(t));
     log_info("resumed    from %s: step %lld, attempt %d", path, (long long)t->step, t->folder.attempt);
 out:
     checkpoint_state_close(&state);

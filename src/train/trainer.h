@@ -72,10 +72,10 @@ struct trainer {
     struct watchdog *watchdog;
     int64_t step;                      /* completed steps */
     uint64_t position;                 /* next stream position */
-    int64_t skipped_before, skipped;   /* steps skipped by earlier attempts, and by this one so far */
+    int64_t skipped;                   /* steps of the run skipped so far, by any attempt */
     double best_metric;                /* val/top1; NaN = none */
     int64_t best_step;
-    int nonfinite_streak;              /* skipped steps in a row */
+    int nonfinite_streak;              /* skipped steps in a row, also across attempts */
     char stop_file[CONFIG_PATH_BYTES + 16]; /* "" = none */
     bool failed_together;              /* trainer_run failed on every rank for the same reason: no need to abort the others */
 };

@@ -178,6 +178,11 @@ static const struct op_case ADAMW_CASES[] = {
     {"250 segments", .desc.optim = {.count = 20007, .segments = 250, ADAM(3)}},
     {"no copies", OPT_NO_COPIES, .desc.optim = {.count = 1000, ADAM(3)}},
     {"skipped", OPT_NONFINITE, .desc.optim = {.count = 1000, ADAM(3)}},
+    {"first step was skipped", OPT_NONFINITE, .desc.optim = {.count = 1000, ADAM(1), .skipped = 1}},
+    {"first update, 8 steps skipped", .desc.optim = {.count = 1003, ADAM(9), .skipped = 8}},
+    {"update 12, 8 steps skipped", .desc.optim = {.count = 1003, ADAM(20), .skipped = 8}},
+    {"update 300000", .desc.optim = {.count = 1000, ADAM(300008), .skipped = 8}},
+    {"beta1 0, beta2 0.95", .desc.optim = {.count = 1000, .hyper = {.lr = 0.01f, .beta2 = 0.95f, .eps = 1e-8f, .step = 4}}},
 };
 static const struct op_case SGD_CASES[] = {
     {"first step", .desc.optim = {.count = 1000, SGD(1, false)}},
@@ -186,6 +191,7 @@ static const struct op_case SGD_CASES[] = {
     {"nesterov", .desc.optim = {.count = 1000, SGD(5, true)}},
     {"no copies", OPT_NO_COPIES, .desc.optim = {.count = 1000, SGD(2, false)}},
     {"skipped", OPT_NONFINITE, .desc.optim = {.count = 1000, SGD(2, false)}},
+    {"first update, 8 steps skipped", .desc.optim = {.count = 1003, SGD(9, false), .skipped = 8}},
 };
 
 static int update_specs(const struct op_case *c, struct tensor_spec *s)
@@ -214,6 +220,7 @@ static void update_prepare(const struct op_case *c, void *const *t)
 {
     struct step_scalars *scalars = t[SCALARS];
     scalars->nonfinite = c->options & OPT_NONFINITE ? 1 : 0;
+    scalars->skipped = c->desc.optim.skipped;
 }
 
 enum { MAX_SEGMENTS = 250 };

@@ -72,6 +72,7 @@ struct optim_case {
     int64_t count;
     struct optim_hyper hyper;
     float ema_decay;
+    uint32_t skipped;      /* steps before this one */
     float grad_norm_scale; /* multiplies the gradients */
     int segments;          /* 0: the three of segments_of */
 };

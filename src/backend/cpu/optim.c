@@ -56,6 +56,7 @@ struct update_job {
     float *m, *v; /* sgd: m is its buffer */
     bf16_t *compute;
     float *ema, ema_decay, clip;
+    int64_t update; /* t of optim_hyper.step */
 };
 
 static void update_range(const struct update_job *job, const struct optim_segment *segment, int64_t begin, int64_t end)
@@ -70,8 +71,8 @@ static void update_range(const struct update_job *job, const struct optim_segmen
                                   .beta1 = h->beta1,
                                   .beta2 = h->beta2,
                                   .eps = h->eps,
-                                  .correction1 = (float)(1 - pow((double)h->beta1, (double)h->step)),
-                                  .correction2_sqrt = (float)sqrt(1 - pow((double)h->beta2, (double)h->step)),
+                                  .correction1 = (float)(1 - pow((double)h->beta1, (double)job->update)),
+                                  .correction2_sqrt = (float)sqrt(1 - pow((double)h->beta2, (double)job->update)),
                                   .clip = job->clip,
                                   .ema_decay = job->ema_decay};
         job->kernels->adamw(&call, end - begin, job->p + begin, job->g + begin, job->m + begin, job->v + begin, compute,
@@ -83,7 +84,7 @@ static void update_range(const struct update_job *job, const struct optim_segmen
                                 .clip = job->clip,
                                 .ema_decay = job->ema_decay,
                                 .nesterov = h->nesterov,
-                                .first = h->step == 1};
+                                .first = job->update == 1};
         job->kernels->sgd(&call, end - begin, job->p + begin, job->g + begin, job->m + begin, compute, ema);
     }
 }
@@ -112,48 +113,50 @@ static void update(void *context, int part, int parts, int worker)
     }
 }
 
+/* Nothing to do when the step is skipped. */
+static void run_update(struct backend *be, struct update_job *job, const struct step_scalars *scalars)
+{
+    if (scalars->nonfinite)
+        return;
+    job->kernels = ((const struct cpu_backend *)be)->kernels;
+    job->clip = scalars->clip_factor;
+    job->update = job->hyper->step - (int64_t)scalars->skipped;
+    VT_CHECK(job->update >= 1);
+    cpu_parallel(be, cpu_parts(be, elements(job->segments, job->count) / GRAIN + 1), update, job);
+}
+
 static void adamw(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *hyper,
                   float *p, const float *g, float *m, float *v, bf16_t *compute, float *ema, float ema_decay,
                   const struct step_scalars *scalars)
 {
-    VT_CHECK(hyper->step >= 1);
-    struct update_job job = {((const struct cpu_backend *)be)->kernels,
-                             segments,
-                             count,
-                             hyper,
-                             true,
-                             p,
-                             g,
-                             m,
-                             v,
-                             compute,
-                             ema,
-                             ema_decay,
-                             scalars->clip_factor};
-    if (!scalars->nonfinite)
-        cpu_parallel(be, cpu_parts(be, elements(segments, count) / GRAIN + 1), update, &job);
+    struct update_job job = {.segments = segments,
+                             .count = count,
+                             .hyper = hyper,
+                             .adam = true,
+                             .p = p,
+                             .g = g,
+                             .m = m,
+                             .v = v,
+                             .compute = compute,
+                             .ema = ema,
+                             .ema_decay = ema_decay};
+    run_update(be, &job, scalars);
 }
 
 static void sgd(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *hyper,
                 float *p, const float *g, float *buf, bf16_t *compute, float *ema, float ema_decay,
                 const struct step_scalars *scalars)
 {
-    VT_CHECK(hyper->step >= 1);
-    struct update_job job = {((const struct cpu_backend *)be)->kernels,
-                             segments,
-                             count,
-                             hyper,
-                             false,
-                             p,
-                             g,
-                             buf,
-                             NULL,
-                             compute,
-                             ema,
-                             ema_decay,
-                             scalars->clip_factor};
-    if (!scalars->nonfinite)
-        cpu_parallel(be, cpu_parts(be, elements(segments, count) / GRAIN + 1), update, &job);
+    struct update_job job = {.segments = segments,
+                             .count = count,
+                             .hyper = hyper,
+                             .p = p,
+                             .g = g,
+                             .m = buf,
+                             .compute = compute,
+                             .ema = ema,
+                             .ema_decay = ema_decay};
+    run_update(be, &job, scalars);
 }
 
 void cpu_optim_install(struct optim_ops *optim)

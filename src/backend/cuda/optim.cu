@@ -83,39 +83,59 @@ struct update_args {
     bf16 *compute;        /* may be NULL, and ema */
     float *ema, ema_step; /* 1 - decay */
     const struct step_scalars *scalars;
-    float beta1, beta2, eps, correction1,
-        correction2_root; /* AdamW: 1 - beta^step, and the square root of the second */
+    int64_t step;         /* skipped ones counted */
+    float beta1, beta2, eps, log_beta1, log_beta2; /* AdamW */
     float momentum;
-    bool nesterov, first, vectors;
+    bool nesterov, vectors;
     int segments;
     update_segment segment[SEGMENTS_PER_LAUNCH];
 };
 static_assert(sizeof(update_args) <= 4096, "kernel arguments");
+
+/* What depends on t, the number of this update, which only the device knows (optim_hyper.step). */
+struct update_count {
+    float correction1, correction2_root; /* AdamW: 1 - beta1^t, and the square root of 1 - beta2^t */
+    bool first;                          /* t == 1 */
+};
+
+/* -expm1f(t log beta) is 1 - beta^t to some 2e-7 of its value, also where beta^t is next to 1. */
+template <bool ADAM> __device__ inline update_count count_update(const update_args &a)
+{
+    int64_t number = a.step - (int64_t)a.scalars->skipped;
+    update_count t = {1.0f, 1.0f, number == 1};
+    if (ADAM) {
+        t.correction1 = -expm1f((float)number * a.log_beta1);
+        t.correction2_root = sqrtf(-expm1f((float)number * a.log_beta2));
+    }
+    return t;
+}
 
 struct update_state { /* of one element */
     float p, m, v;
 };
 
 template <bool ADAM>
-__device__ inline void update(const update_args &a, const update_segment &s, float g, update_state &e)
+__device__ inline void update(const update_args &a, const update_segment &s, const update_count &t, float g,
+                              update_state &e)
 {
     if (ADAM) {
         e.m = a.beta1 * e.m + (1.0f - a.beta1) * g;
         e.v = a.beta2 * e.v + (1.0f - a.beta2) * g * g;
-        float step = (e.m / a.correction1) / (sqrtf(e.v) / a.correction2_root + a.eps);
+        float step = (e.m / t.correction1) / (sqrtf(e.v) / t.correction2_root + a.eps);
         e.p = e.p - s.lr * s.decay * e.p - s.lr * step;
     } else {
         g += s.decay * e.p;
-        e.m = a.first ? g : a.momentum * e.m + g;
+        e.m = t.first ? g : a.momentum * e.m + g;
         e.p -= s.lr * (a.nesterov ? g + a.momentum * e.m : e.m);
     }
 }
 
 template <bool ADAM>
-__device__ inline void update_one(const update_args &a, const update_segment &s, float clip, int64_t i)
+__device__ inline void update_one(const update_args &a, const update_segment &s, const update_count &t, float clip,
+                                  int64_t i)
 {
-    update_state e = {a.p[i], ADAM || !a.first ? a.m[i] : 0.0f, ADAM ? a.v[i] : 0.0f};
-    update<ADAM>(a, s, a.g[i] * clip, e);
+    update_state e = {a.p[i], ADAM || !t.first ? a.m[i] : 0.0f, ADAM ? a.v[i] : 0.0f};
+    update<ADAM>(a, s, t, a.g[i] * clip, e);
     a.p[i] = e.p;
     a.m[i] = e.m;
     if (ADAM)
@@ -128,10 +148,11 @@ __device__ inline void update_one(const update_args &a, const update_segment &s,
 
 /* Elements i .. i + 3, i a multiple of 4. */
 template <bool ADAM>
-__device__ inline void update_four(const update_args &a, const update_segment &s, float clip, int64_t i)
+__device__ inline void update_four(const update_args &a, const update_segment &s, const update_count &t, float clip,
+                                   int64_t i)
 {
     float4 p = *(float4 *)(a.p + i), g = *(const float4 *)(a.g + i), m = make_float4(0, 0, 0, 0), v = m;
-    if (ADAM || !a.first)
+    if (ADAM || !t.first)
         m = *(float4 *)(a.m + i);
     if (ADAM)
         v = *(float4 *)(a.v + i);
@@ -139,7 +160,7 @@ __device__ inline void update_four(const update_args &a, const update_segment &s
     const float grad[GROUP] = {g.x, g.y, g.z, g.w};
 #pragma unroll
     for (int j = 0; j < GROUP; j++)
-        update<ADAM>(a, s, grad[j] * clip, e[j]);
+        update<ADAM>(a, s, t, grad[j] * clip, e[j]);
     *(float4 *)(a.p + i) = make_float4(e[0].p, e[1].p, e[2].p, e[3].p);
     *(float4 *)(a.m + i) = make_float4(e[0].m, e[1].m, e[2].m, e[3].m);
     if (ADAM)
@@ -176,13 +197,14 @@ template <bool ADAM> __global__ void __launch_bounds__(THREADS) update_kernel(co
     const update_segment &s = segment_of(a);
     int64_t piece = s.begin / PIECE + (blockIdx.x - s.first_block), i = piece * PIECE + threadIdx.x * GROUP;
     float clip = a.scalars->clip_factor;
+    update_count t = count_update<ADAM>(a);
     if (a.vectors && i >= s.begin && i + GROUP <= s.end) {
-        update_four<ADAM>(a, s, clip, i);
+        update_four<ADAM>(a, s, t, clip, i);
         return;
     }
     for (int j = 0; j < GROUP; j++)
         if (i + j >= s.begin && i + j < s.end)
-            update_one<ADAM>(a, s, clip, i + j);
+            update_one<ADAM>(a, s, t, clip, i + j);
 }
 
 /* Segments in launches of as many as fit the arguments. */
@@ -215,10 +237,9 @@ static void adamw(struct backend *be, const struct optim_segment *segments, int 
     VT_CHECK(hyper->step >= 1);
     update_args a = {};
     a.p = p, a.g = g, a.m = m, a.v = v, a.compute = (bf16 *)compute, a.ema = ema, a.ema_step = 1 - ema_decay;
-    a.scalars = scalars;
+    a.scalars = scalars, a.step = hyper->step;
     a.beta1 = hyper->beta1, a.beta2 = hyper->beta2, a.eps = hyper->eps;
-    a.correction1 = (float)(1 - pow((double)hyper->beta1, (double)hyper->step));
-    a.correction2_root = (float)sqrt(1 - pow((double)hyper->beta2, (double)hyper->step));
+    a.log_beta1 = (float)log((double)hyper->beta1), a.log_beta2 = (float)log((double)hyper->beta2);
     enqueue(be, segments, count, hyper, true, &a);
 }
 
@@ -229,8 +250,8 @@ static void sgd(struct backend *be, const struct optim_segment *segments, int co
     VT_CHECK(hyper->step >= 1);
     update_args a = {};
     a.p = p, a.g = g, a.m = buf, a.compute = (bf16 *)compute, a.ema = ema, a.ema_step = 1 - ema_decay;
-    a.scalars = scalars;
-    a.momentum = hyper->momentum, a.nesterov = hyper->nesterov, a.first = hyper->step == 1;
+    a.scalars = scalars, a.step = hyper->step;
+    a.momentum = hyper->momentum, a.nesterov = hyper->nesterov;
     enqueue(be, segments, count, hyper, false, &a);
 }
 

@@ -42,14 +42,22 @@ static void publish(int64_t i, double value, float *p, bf16_t *compute, float *e
         ema[i] = (float)((double)ema[i] + (1 - (double)ema_decay) * ((double)p[i] - (double)ema[i]));
 }
 
+/* t of optim_hyper.step; only when the step is taken. */
+static int64_t update_number(const struct optim_hyper *hyper, const struct step_scalars *scalars)
+{
+    int64_t update = hyper->step - (int64_t)scalars->skipped;
+    VT_CHECK(update >= 1);
+    return update;
+}
+
 static void adamw(struct backend *be, const struct optim_segment *segments, int count, const struct optim_hyper *hyper,
                   float *p, const float *g, float *m, float *v, bf16_t *compute, float *ema, float ema_decay,
                   const struct step_scalars *scalars)
 {
     double beta1 = (double)hyper->beta1, beta2 = (double)hyper->beta2;
-    double correct1 = 1 - pow(beta1, (double)hyper->step), correct2 = 1 - pow(beta2, (double)hyper->step);
-    VT_CHECK(hyper->step >= 1);
     ref_enter(be);
+    double update = scalars->nonfinite ? 0 : (double)update_number(hyper, scalars);
+    double correct1 = 1 - pow(beta1, update), correct2 = 1 - pow(beta2, update);
     for (int s = 0; s < count && !scalars->nonfinite; s++) {
         double lr = (double)hyper->lr * (double)segments[s].lr_scale;
         for (int64_t i = segments[s].begin; i < segments[s].end; i++) {
@@ -71,13 +79,13 @@ static void sgd(struct backend *be, const struct optim_segment *segments, int co
                 const struct step_scalars *scalars)
 {
     double momentum = (double)hyper->momentum;
-    VT_CHECK(hyper->step >= 1);
     ref_enter(be);
+    bool first = !scalars->nonfinite && update_number(hyper, scalars) == 1;
     for (int s = 0; s < count && !scalars->nonfinite; s++) {
         double lr = (double)hyper->lr * (double)segments[s].lr_scale;
         for (int64_t i = segments[s].begin; i < segments[s].end; i++) {
             double grad = (double)g[i] * (double)scalars->clip_factor + (double)segments[s].weight_decay * (double)p[i];
-            double buf_new = hyper->step == 1 ? grad : momentum * (double)buf[i] + grad;
+            double buf_new = first ? grad : momentum * (double)buf[i] + grad;
             buf[i] = (float)buf_new;
             publish(i, (double)p[i] - lr * (hyper->nesterov ? grad + momentum * buf_new : buf_new), p, compute, ema,
                     ema_decay);

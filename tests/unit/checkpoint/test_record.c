@@ -94,10 +94,45 @@ static void content_is_checked_too(void)
     }
 }
 
+/* Steps skipped cannot be more than there were: the optimizer counts its updates by the difference. */
+static void counters_are_checked(void)
+{
+    static const struct {
+        int64_t skipped;
+        int streak;
+        const char *text; /* NULL: fine */
+    } counters[] = {{0, 0, NULL},
+                    {5, 5, NULL},
+                    {4, 0, NULL},
+                    {6, 0, "6 of 5 steps skipped"},
+                    {-1, 0, "-1 of 5 steps skipped"},
+                    {3, 4, "3 of 5 steps skipped, 4 in a row"},
+                    {3, -1, "-1 in a row"}};
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
+        struct checkpoint_state state = toy_state(5);
+        struct record record;
+        uint8_t *bytes;
+        size_t size;
+        state.skipped_steps = counters[i].skipped;
+        state.nonfinite_streak = counters[i].streak;
+        record_encode(&state, files, 2, &bytes, &size);
+        if (counters[i].text) {
+            ASSERT_FAILS(record_decode("r", bytes, size, &record), VT_E_FORMAT, counters[i].text);
+        } else {
+            ASSERT_OK(record_decode("r", bytes, size, &record));
+            CU_ASSERT_EQUAL(record.state.skipped_steps, counters[i].skipped);
+            CU_ASSERT_EQUAL(record.state.nonfinite_streak, counters[i].streak);
+            record_close(&record);
+        }
+        free(bytes);
+    }
+}
+
 static const struct test_case cases[] = {
     {"round trip", round_trip},
     {"empty state", empty_state},
     {"every bit counts", every_bit_counts},
     {"content is checked too", content_is_checked_too},
+    {"counters are checked", counters_are_checked},
 };
 TEST_MAIN("checkpoint record", cases)
