@@ -91,6 +91,15 @@ static bool same_value(const struct option *option, const struct run_config *a, 
     return same;
 }
 
+bool run_config_is_default(const struct run_config *config, const char *key)
+{
+    struct run_config defaults;
+    int index = option_find(key);
+    VT_CHECKF(index >= 0, "%s", key);
+    VT_CHECK(run_config_load(NULL, NULL, 0, &defaults) == VT_OK);
+    return same_value(option_at(index), config, &defaults);
+}
+
 int run_config_diff(const struct run_config *before, const struct run_config *after, struct run_config_change *changes,
                     int capacity)
 {

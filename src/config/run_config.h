@@ -174,6 +174,8 @@ char *run_config_to_text(const struct run_config *config);
 VT_MUST_CHECK vt_status run_config_get(const struct run_config *config, const char *key, char **text);
 /* "configs/a.yaml:12", "command line" or "default". */
 void run_config_origin(const struct run_config *config, const char *key, char *text, size_t bytes);
+/* The value is the default one, wherever it came from. */
+bool run_config_is_default(const struct run_config *config, const char *key);
 
 struct run_config_change {
     const char *key; /* static */

@@ -67,7 +67,7 @@ static vt_status check_desc(const struct optimizer_desc *desc)
         return VT_FAIL(VT_E_USAGE, "optim.clip is %g, expected >= 0", (double)desc->clip);
     if (!(desc->ema_decay >= 0 && desc->ema_decay < 1))
         return VT_FAIL(VT_E_USAGE, "train.ema is %g, expected 0 <= decay < 1", (double)desc->ema_decay);
-    VT_TRY(check_rules(desc, "optim.decay rules", desc->decay_rules, desc->decay_rule_count));
+    VT_TRY(check_rules(desc, "optim.decay_rules", desc->decay_rules, desc->decay_rule_count));
     return check_rules(desc, "optim.lr rules", desc->lr_rules, desc->lr_rule_count);
 }
 

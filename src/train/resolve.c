@@ -246,15 +246,14 @@ void resolve_optimizer(const struct run_config *config, const struct param_table
                        struct optimizer_desc *desc)
 {
     const struct config_rules *source = &config->optim.decay_rules;
-    char origin[CONFIG_PATH_BYTES];
     int count = 1;
-    run_config_origin(config, "optim.decay_rules", origin, sizeof origin);
-    bool defaults = strcmp(origin, "default") == 0;
+    bool defaults = run_config_is_default(config, "optim.decay_rules");
     /* The config says: first match wins, no match is 1. The optimizer's last match wins: everything first, then reversed. */
     rules[0] = (struct optimizer_rule){.pattern = "*", .value = 1};
     for (int i = 0; i < source->count; i++) {
         const struct config_rule *rule = &source->rule[source->count - 1 - i];
-        /* The default rules name parameters that not every model has; a user's rule that matches nothing is a mistake. */
+        /* The default rules name parameters that not every model has (a run folder's config writes them out); a user's rule
+         * that matches nothing is a mistake. */
         if (!defaults || matches_some(table, rule->pattern))
             rules[count++] = (struct optimizer_rule){.pattern = rule->pattern, .value = (float)rule->value};
     }

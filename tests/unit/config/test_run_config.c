@@ -445,6 +445,21 @@ static void help(void)
     free(text);
 }
 
+/* Of values, not of origins: the dump of a config writes its defaults out. */
+static void default_values(void)
+{
+    struct run_config config, again;
+    ASSERT_OK(load("optim: {lr: 0.5}\n", NULL, &config));
+    char *text = run_config_to_text(&config);
+    ASSERT_OK(run_config_from_text(text, "again.yaml", NULL, 0, &again));
+    free(text);
+    CU_ASSERT(run_config_is_default(&config, "optim.decay_rules"));
+    CU_ASSERT(run_config_is_default(&again, "optim.decay_rules"));
+    CU_ASSERT_FALSE(run_config_is_default(&again, "optim.lr"));
+    ASSERT_OK(load("optim:\n  decay_rules: [\"*.bias\": 0, \"*norm*\": 0, pos_embed: 0]\n", NULL, &config));
+    CU_ASSERT_FALSE(run_config_is_default(&config, "optim.decay_rules"));
+}
+
 static const struct test_case cases[] = {
     {"defaults", defaults},
     {"reads every type", reads_every_type},
@@ -456,6 +471,7 @@ static const struct test_case cases[] = {
     {"override errors", override_errors},
     {"contradictions", contradictions},
     {"diff and resume", diff_and_resume},
+    {"default values", default_values},
     {"get", get},
     {"help", help},
     {"enums match their words", enums_match_their_words},
