@@ -247,10 +247,10 @@ void cuda_memory_install(struct backend *be)
     be->reserve_workspace = reserve_workspace;
     be->upload = upload;
     be->download = download;
+    be->copy = copy_within;
     be->zero = zero;
     be->event_new = event_new;
     be->event_free = event_free;
-    be->copy = copy_within;
     be->event_record = event_record;
     be->stream_wait = stream_wait;
     be->event_wait = event_wait;
