@@ -36,9 +36,12 @@ static void fuzz_safetensors(const uint8_t *bytes, size_t size, uint8_t data_byt
 {
     struct safetensors file;
     uint64_t file_bytes = 8 + (uint64_t)size + data_bytes;
-    if (safetensors_parse("fuzz.safetensors", bytes, size, file_bytes, &file) == VT_OK)
+    if (safetensors_parse("fuzz.safetensors", bytes, size, file_bytes, &file) == VT_OK) {
+        char *config = NULL;
         check_tensors(&file, 8 + (uint64_t)size, file_bytes);
-    else
+        require(safetensors_metadata(&file, SAFETENSORS_CONFIG, &config) == VT_OK);
+        free(config);
+    } else
         check_message();
     safetensors_close(&file);
 }
