@@ -128,11 +128,30 @@ static void counters_are_checked(void)
     }
 }
 
+static void number_of_files_is_bounded(void)
+{
+    enum { MANY = 1001 };
+    struct file_record *many = calloc(MANY, sizeof *many);
+    struct checkpoint_state state = toy_state(5);
+    struct record record;
+    uint8_t *bytes;
+    size_t size;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(many);
+    for (int i = 0; i < MANY; i++)
+        strcpy(many[i].name, "x");
+    record_encode(&state, many, MANY, &bytes, &size);
+    ASSERT_FAILS(record_decode("r", bytes, size, &record), VT_E_LIMIT, "1001 files, at most 1000 are read");
+    CU_ASSERT_PTR_NULL(record.state.class_names);
+    free(bytes);
+    free(many);
+}
+
 static const struct test_case cases[] = {
     {"round trip", round_trip},
     {"empty state", empty_state},
     {"every bit counts", every_bit_counts},
     {"content is checked too", content_is_checked_too},
+    {"the number of files is bounded", number_of_files_is_bounded},
     {"counters are checked", counters_are_checked},
 };
 TEST_MAIN("checkpoint record", cases)
