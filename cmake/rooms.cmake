@@ -1,8 +1,9 @@
 # The rooms of src/ and the arrows between them, said once: they are the link lines here and what the layering test
 # (tests/layering) checks every #include against. Vendor headers have one home each, listed there too.
+option(VT_WERROR "A warning fails the build; OFF for compilers other than those it is developed with" ON)
 add_library(vt_flags INTERFACE)
 target_compile_definitions(vt_flags INTERFACE _GNU_SOURCE)
-target_compile_options(vt_flags INTERFACE -Wall -Wextra -Wshadow -Werror -fno-math-errno -fno-trapping-math
+target_compile_options(vt_flags INTERFACE -Wall -Wextra -Wshadow $<$<BOOL:${VT_WERROR}>:-Werror> -fno-math-errno -fno-trapping-math
                                           $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes;-Wmissing-prototypes>)
 target_include_directories(vt_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 if(VT_SANITIZE)

@@ -40,6 +40,9 @@ struct plugin {
     vt_status (*device_count)(int *count);
     /* The same for the same GPU in every process, whatever index it has there. */
     vt_status (*device_id)(int index, uint64_t *id);
+    /* What is found at run time: driver and libraries with their versions, each said where it is missing. Loads them: for the
+     * preflight only. May be NULL. */
+    void (*describe)(char *text, size_t bytes);
     vt_status (*backend_open)(const struct backend_desc *desc, struct backend **out);
     /* Collective over `world`: collectives on device memory of `be`, enqueued on its STREAM_COMM. */
     vt_status (*comm_open)(struct comm *world, struct backend *be, struct comm **out);
@@ -50,13 +53,13 @@ struct plugin {
      * with free(). */
     vt_status (*tuning_import)(struct backend *be, const char *text);
     vt_status (*tuning_export)(struct backend *be, char **text);
-};
-
-enum { VT_PLUGIN_VERSION = 2 };
     /* One choice: what is stored for `key` for this device and these libraries (NULL: nothing; valid until the next change),
      * and storing it. Keys and values: printable, no blanks, at most 255 characters. */
     const char *(*tuning_find)(struct backend *be, const char *key);
     void (*tuning_put)(struct backend *be, const char *key, const char *value);
+};
+
+enum { VT_PLUGIN_VERSION = 2 };
 #define VT_PLUGIN_ABI                                                                                                  \
     ((uint32_t)VT_PLUGIN_VERSION << 20 | (uint32_t)((sizeof(struct backend) * 61 + sizeof(struct plugin) * 31 +        \
                                                      sizeof(struct host_api) * 7 + sizeof(struct step_scalars)) &      \

@@ -12,7 +12,7 @@
 #include "train/trainer.h"
 #include "train/version.h"
 
-enum { REPORT_BYTES = 512 };
+enum { REPORT_BYTES = 768 };
 
 /* Rank 0 prints one line per rank; each rank writes its own place of a shared table. */
 static vt_status print_ranks(struct comm *comm, const char *mine)
@@ -31,12 +31,12 @@ static vt_status print_ranks(struct comm *comm, const char *mine)
 static vt_status check_device(enum config_device wanted, struct comm *comm)
 {
     struct device device;
-    char line[REPORT_BYTES], memory[32], gpu[256];
+    char line[REPORT_BYTES], memory[32], gpu[320];
     const struct device_desc desc = {.wanted = wanted};
     device_describe(gpu, sizeof gpu);
     VT_TRY(device_open(&desc, comm, &device));
     text_format_bytes((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE), memory, sizeof memory);
-    snprintf(line, sizeof line, "%.60s: %s, %d CPUs, %s; compute.dtype auto = %s; GPU %.200s", comm->host, device.be->device_name, cpus_usable(),
+    snprintf(line, sizeof line, "%.60s: %s, %d CPUs, %s; compute.dtype auto = %s; GPU %.280s", comm->host, device.be->device_name, cpus_usable(),
              memory, device.be->bf16_native ? "bf16" : "fp32", gpu);
     device_close(&device);
     return print_ranks(comm, line);

@@ -107,6 +107,8 @@ void device_describe(char *text, int bytes)
     int count;
     char found[160] = "";
     vt_status status = plugin_load(&plugin);
+    if (status == VT_OK && plugin->describe)
+        plugin->describe(found, sizeof found);
     if (status == VT_OK)
         status = plugin->device_count(&count);
     if (status == VT_OK)

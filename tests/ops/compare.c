@@ -216,17 +216,21 @@ static void check_case(struct check *k, const struct op_case *row, enum dtype dt
     k->c = &c;
     k->wide = &wide;
     const char *missing = k->family->missing(k->candidate);
+    vt_status status = VT_OK;
     if (missing) {
         note(&worst, 1e9, missing, "is NULL");
-    } else if (run_case(k, dtype == DTYPE_BF16, &worst) != VT_OK) {
-        note(&worst, 1e9, "error:", status_message());
+    } else {
+        status = run_case(k, dtype == DTYPE_BF16, &worst);
+        if (status != VT_OK)
+            note(&worst, 1e9, "error:", status_message());
     }
-    bool ok = worst.ratio <= 1;
+    bool ok = worst.ratio <= 1, refused = status == VT_E_UNSUPPORTED;
     k->result.passed += ok;
-    k->result.failed += !ok;
+    k->result.refused += refused;
+    k->result.failed += !ok && !refused;
     if (k->quiet)
         return;
-    printf("%-6s %-13s %-28s %-10s %5.2f  %s\n", ok ? "ok" : "FAILED", k->family->name, row->name, label,
+    printf("%-6s %-13s %-28s %-10s %5.2f  %s\n", ok ? "ok" : refused ? "refused" : "FAILED", k->family->name, row->name, label,
            fmin(worst.ratio, 99), worst.what);
     fflush(stdout);
 }

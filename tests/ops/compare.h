@@ -6,6 +6,7 @@
 
 struct compare_result {
     int passed, failed; /* case x dtypes */
+    int refused;        /* the plan: VT_E_UNSUPPORTED; neither of the above */
 };
 
 /* Every case whose "op: case" contains filter (NULL: all); one line each unless quiet. `ref` is plain ref. */

@@ -7,7 +7,13 @@ static const struct plugin *plugin;
 
 static void fills_its_table(void)
 {
+    char found[160] = "";
     ASSERT_OK(plugin_load(&plugin));
+    plugin->describe(found, sizeof found);
+    printf(" (%s) ", found);
+    CU_ASSERT_TRUE(strncmp(found, "driver ", 7) == 0 || strncmp(found, "no driver, ", 11) == 0);
+    CU_ASSERT_TRUE(strstr(found, ", cuDNN 9.") || strstr(found, ", no cuDNN"));
+    CU_ASSERT_TRUE(strstr(found, ", NCCL 2.") || strstr(found, ", no NCCL"));
     CU_ASSERT_STRING_EQUAL(plugin->name, "cuda");
     CU_ASSERT_PTR_NOT_NULL(strstr(plugin->versions, "CUDA "));
     CU_ASSERT_PTR_NOT_NULL(strstr(plugin->versions, "cuBLASLt "));

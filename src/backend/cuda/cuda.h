@@ -97,8 +97,12 @@ void cuda_attention_close(struct cuda_backend *cuda);
 VT_MUST_CHECK vt_status backend_cuda_open(const struct backend_desc *desc, struct backend **out);
 VT_MUST_CHECK vt_status cuda_device_count(int *count);
 VT_MUST_CHECK vt_status cuda_device_id(int index, uint64_t *id);
+/* "driver 580.65.06 for CUDA 13.0, cuDNN 9.19.0, NCCL 2.28.9", or "no driver", "no cuDNN", "no NCCL". */
+void cuda_describe(char *text, size_t bytes);
 /* comm/nccl: the plugin's second room. Collective. */
 VT_MUST_CHECK vt_status comm_nccl_open(struct comm *world, struct backend *be, struct comm **out);
+/* 22809 is 2.28.9; 0 = there is none that can be used. Per rank. */
+int comm_nccl_version(void);
 
 #ifdef __cplusplus
 }

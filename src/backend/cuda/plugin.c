@@ -51,6 +51,7 @@ vt_status vitrail_plugin(uint32_t abi, const struct host_api *host, struct plugi
     *plugin = (struct plugin){.name = "cuda",
                               .device_count = cuda_device_count,
                               .device_id = cuda_device_id,
+                              .describe = cuda_describe,
                               .backend_open = backend_cuda_open,
                               .comm_open = comm_nccl_open,
                               .tuning_import = tuning_import_text,

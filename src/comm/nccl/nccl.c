@@ -78,6 +78,12 @@ static vt_status load(int *version)
     return VT_OK;
 }
 
+int comm_nccl_version(void)
+{
+    int version = 0;
+    return load(&version) == VT_OK ? version : 0;
+}
+
 /* ---- results ---- */
 static vt_status explain(struct nccl_comm *self, ncclResult_t result, const char *what)
 {
@@ -337,12 +343,6 @@ static vt_status connect_ranks(struct nccl_comm *self, const struct invitation *
     return settle(self, result, "start", CALL_SECONDS);
 }
 
-vt_status comm_nccl_open(struct comm *world, struct backend *be, struct comm **out)
-{
-    int version = 0;
-    vt_status status;
-    struct invitation invitation;
-    VT_TRY(comm_agree(world, load(&version)));
 /* What NCCL makes of maxCTAs and its variable, of which the variable wins. */
 static int max_ctas(void)
 {
@@ -351,6 +351,12 @@ static int max_ctas(void)
     return wanted > 0 ? wanted : MAX_CTAS;
 }
 
+vt_status comm_nccl_open(struct comm *world, struct backend *be, struct comm **out)
+{
+    int version = 0;
+    vt_status status;
+    struct invitation invitation;
+    VT_TRY(comm_agree(world, load(&version)));
     VT_TRY(invite(world, version, &invitation));
     struct nccl_comm *self = calloc(1, sizeof *self);
     VT_CHECK(self);
@@ -364,13 +370,13 @@ static int max_ctas(void)
     self->base.duplicate = duplicate;
     self->base.close = close_comm;
     self->base.device_memory = true;
+    self->base.multiprocessors = max_ctas();
     self->base.poll = poll_errors;
     self->base.abort = abort_all;
     self->world = world;
     self->be = be;
     self->stream = ((struct cuda_backend *)be)->streams[STREAM_COMM];
     self->drained = be->event_new(be);
-    self->base.multiprocessors = max_ctas();
     pthread_mutex_init(&self->mutex, NULL);
 
     status = connect_ranks(self, &invitation);

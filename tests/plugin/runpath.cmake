@@ -1,0 +1,38 @@
+# cmake -DSOURCE=... -DSCRATCH=... [-DPLUGIN=libvitrail_cuda.so -DDIRS=a,b] -P runpath.cmake: where the plugin looks for cuDNN and
+# NCCL at run time. The folders of a root are found as packages, toolkits and wheels lay them out; the plugin has those it
+# was configured with in its RUNPATH.
+cmake_policy(VERSION 3.22)
+set(WITH_CUDA OFF CACHE STRING "")
+include(${SOURCE}/cmake/cuda.cmake)
+
+function(expect got wanted)
+  if(NOT "${got}" STREQUAL "${wanted}")
+    message(FATAL_ERROR "found \"${got}\", expected \"${wanted}\"")
+  endif()
+endfunction()
+
+file(REMOVE_RECURSE ${SCRATCH})
+file(MAKE_DIRECTORY ${SCRATCH}/empty/lib)
+foreach(library wheel/lib/libnccl.so.2 toolkit/lib64/libcudnn.so.9 debian/lib/x86/libnccl.so debian/lib/libother.a)
+  get_filename_component(dir ${SCRATCH}/${library} DIRECTORY)
+  file(MAKE_DIRECTORY ${dir})
+  file(WRITE ${SCRATCH}/${library} "")
+endforeach()
+set(CMAKE_LIBRARY_ARCHITECTURE x86)
+vt_library_dirs(dirs)
+expect("${dirs}" "")
+vt_library_dirs(dirs ${SCRATCH}/wheel ${SCRATCH}/toolkit ${SCRATCH}/debian ${SCRATCH}/empty ${SCRATCH}/nowhere ${SCRATCH}/wheel)
+expect("${dirs}" "${SCRATCH}/wheel/lib;${SCRATCH}/toolkit/lib64;${SCRATCH}/debian/lib/x86")
+file(REMOVE_RECURSE ${SCRATCH})
+
+if(PLUGIN)
+  execute_process(COMMAND readelf -d ${PLUGIN} OUTPUT_VARIABLE dynamic COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCH "RUNPATH[^[]*\\[([^]]*)\\]" found "${dynamic}")
+  string(REPLACE ":" ";" runpath "${CMAKE_MATCH_1}")
+  string(REPLACE "," ";" wanted "${DIRS}")
+  foreach(dir ${wanted})
+    if(NOT dir IN_LIST runpath)
+      message(FATAL_ERROR "${PLUGIN}: its RUNPATH is \"${runpath}\", without ${dir}")
+    endif()
+  endforeach()
+endif()
