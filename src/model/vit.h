@@ -21,7 +21,7 @@ struct vit; /* opaque */
 enum vit_recompute {
     RECOMPUTE_NONE,  /* every tensor is kept */
     RECOMPUTE_LIGHT, /* the outputs of LayerNorm and GELU are made again where a weight gradient needs them */
-    RECOMPUTE_BLOCK  /* only the stream is kept and the block runs again: about a third more time */
+    RECOMPUTE_BLOCK  /* only the stream is kept and the block runs again, but for fc2: a fifth more time */
 };
 
 struct vit_desc {
