@@ -55,7 +55,7 @@ enum { FIXED = 0, MAY_CHANGE = 1 };
 
 static const struct option options[] = {
     STRING(model, name, "vit_s16", FIXED, "size and patch: vit_ti16, vit_s16, vit_b16, vit_b32, vit_l16, ... or custom"),
-    INT(model, image_size, "224", 1, 8192, FIXED, "side of the square input, in pixels"),
+    INT(model, image_size, "224", 1, 8192, FIXED, "side of the square input, in pixels; where not given, the one in a name as vit_tiny_patch16_384"),
     INT(model, patch_size, "0", 0, 1024, FIXED, "side of a patch, in pixels; 0 = from model.name"),
     INT(model, channels, "3", 1, 3, FIXED, "image channels: 1 (grey) or 3 (RGB)"),
     INT(model, width, "0", 0, 65536, FIXED, "token width D; 0 = from model.name"),

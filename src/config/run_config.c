@@ -4,6 +4,7 @@
 #include "config/options.h"
 #include "config/yaml_read.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,6 +112,19 @@ static vt_status resolve_dir(struct run_config *config)
     return path_join(config->run.dir, sizeof config->run.dir, "runs", stem);
 }
 
+/* model.image_size where nobody gave one: timm's names carry it, as vit_tiny_patch16_384.tag does. */
+static void resolve_image_size(struct run_config *config)
+{
+    struct config_origin *origin = &config->origin[option_find("model.image_size")];
+    const char *patch = strstr(config->model.name, "_patch");
+    int size = 0, end = 0;
+    if (origin->kind != CONFIG_FROM_DEFAULT || !patch || sscanf(patch, "_patch%*5u_%5d%n", &size, &end) != 1 || size < 1 ||
+        (patch[end] && patch[end] != '.'))
+        return;
+    config->model.image_size = size;
+    *origin = config->origin[option_find("model.name")];
+}
+
 static vt_status load_text(const char *text, size_t size, const char *name, const char *const *overrides, int count,
                            struct run_config *out)
 {
@@ -124,6 +138,7 @@ static vt_status load_text(const char *text, size_t size, const char *name, cons
         VT_TRY(yaml_read(text, size, name, take_entry, &source));
     }
     VT_TRY(take_overrides(&config, overrides, count));
+    resolve_image_size(&config);
     VT_TRY(run_config_check(&config));
     VT_TRY(resolve_dir(&config));
     *out = config;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/text.h"
 
 /* Far beyond any run, and far from overflow once multiplied by microbatches or images. */
@@ -189,6 +190,15 @@ vt_status resolve_checkpoint_model(const struct run_config *config, int classes,
     return resolve_model(config, &data, model);
 }
 
+/* A resolution in the name that the config overrules, as timm's img_size does: no mistake, but easily one. */
+static void note_image_size(const struct run_config *config)
+{
+    struct vit_config named = {.image_size = config->model.image_size};
+    if (vit_config_named(&named, config->model.name) == VT_OK && named.image_size != config->model.image_size)
+        log_info("model.image_size %d is taken, not the %d in model.name %s", config->model.image_size, named.image_size,
+                 config->model.name);
+}
+
 vt_status resolve_run(const struct run_config *config, struct resolved *out)
 {
     vt_status status;
@@ -212,6 +222,7 @@ vt_status resolve_run(const struct run_config *config, struct resolved *out)
     if (data_source_labels(&out->val) > out->labels)
         out->labels = data_source_labels(&out->val);
     VT_TRY_OUT(resolve_model(config, &out->train, &out->model));
+    note_image_size(config);
     if (out->val.classes > out->model.classes)
         status = VT_FAIL(VT_E_USAGE, "data.val: %s has %d classes, expected at most the model's %d", config->data.val,
                          out->val.classes, out->model.classes);

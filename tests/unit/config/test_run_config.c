@@ -30,6 +30,36 @@ static void defaults(void)
     CU_ASSERT_STRING_EQUAL(origin, "default");
 }
 
+static void image_size_in_name(void)
+{
+    static const struct {
+        const char *yaml, *override;
+        int image_size;
+    } cases[] = {
+        {"model:\n  name: vit_tiny_patch16_384\n", NULL, 384},
+        {"", "model.name=deit_base_patch16_384.fb_in1k", 384},
+        {"model:\n  name: vit_tiny_patch16_384\n", "model.name=vit_s16", 224},
+        {"model:\n  name: vit_tiny_patch16_384\n  image_size: 224\n", NULL, 224}, /* said is said */
+        {"model:\n  name: vit_tiny_patch16_384\n", "model.image_size=256", 256},
+        {"", "model.name=vit_tiny_patch16", 224},
+        {"", "model.name=vit_tiny_patch16_x384", 224},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct run_config config, again;
+        ASSERT_OK(load(cases[i].yaml, cases[i].override, &config));
+        CU_ASSERT_EQUAL(config.model.image_size, cases[i].image_size);
+        char *text = run_config_to_text(&config); /* a run goes on with the size it began with */
+        ASSERT_OK(run_config_from_text(text, "run", NULL, 0, &again));
+        CU_ASSERT_EQUAL(again.model.image_size, cases[i].image_size);
+        free(text);
+    }
+    struct run_config config;
+    char origin[64];
+    ASSERT_OK(load("model:\n  name: vit_tiny_patch16_384\n", NULL, &config));
+    run_config_origin(&config, "model.image_size", origin, sizeof origin);
+    CU_ASSERT_STRING_EQUAL(origin, "x.yaml:2");
+}
+
 static const char every_type[] = "# a recipe\n"
                                  "model:\n"
                                  "  name: custom\n"
@@ -279,12 +309,20 @@ static void contradictions(void)
         {"train:\n  duration: 5%\n", "x.yaml:2: train.duration: expected a length above 0"},
         {"optim:\n  min_lr: 0.1\n", "x.yaml:2: optim.min_lr: optim.min_lr is above optim.lr"},
         {"optim:\n  cooldown: 5%\n", "x.yaml:2: optim.cooldown: a cooldown belongs to"},
+        {"run:\n  stop_file: ../../x\n", "x.yaml:2: run.stop_file: is a path, expected a plain name"},
+        {"run:\n  stop_file: /tmp/x\n", "x.yaml:2: run.stop_file: is a path"},
+        {"run:\n  stop_file: ..\n", "x.yaml:2: run.stop_file: is a name the run uses itself"},
+        {"run:\n  stop_file: config.yaml\n", "x.yaml:2: run.stop_file: is a name the run uses itself"},
+        {"run:\n  stop_file: env.attempt-1.json\n", "x.yaml:2: run.stop_file: is a name"},
+        {"run:\n  stop_file: metrics.jsonl\n", "x.yaml:2: run.stop_file: is a name"},
     };
     struct run_config config;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         ASSERT_FAILS(load(bad[i].yaml, NULL, &config), VT_E_USAGE, bad[i].message);
     ASSERT_FAILS(load("model:\n  pool: mean\n  cls_token: false\n", "model.pool=cls", &config), VT_E_USAGE,
                  "x.yaml:3: model.cls_token");
+    ASSERT_OK(load("run: {stop_file: halt now}\n", NULL, &config));
+    ASSERT_OK(load("run: {stop_file: \"\"}\n", NULL, &config));
 }
 
 static void diff_and_resume(void)
@@ -462,6 +500,7 @@ static void default_values(void)
 
 static const struct test_case cases[] = {
     {"defaults", defaults},
+    {"image size in a name", image_size_in_name},
     {"reads every type", reads_every_type},
     {"reads files", reads_files},
     {"overrides", overrides},
