@@ -37,7 +37,7 @@ void json_add(struct json *array, struct json *child); /* takes child */
 char *json_to_text(const struct json *json);
 /* Two-space indented, newline at the end: for files people read. */
 char *json_to_pretty_text(const struct json *json);
-/* Compact, with a newline: one JSONL line. VT_E_IO naming `name`. */
+/* Compact, with a newline: one JSONL line. VT_E_IO naming `name`; a pipe nobody reads is VT_OK. */
 VT_MUST_CHECK vt_status json_write_line(const struct json *json, FILE *out, const char *name);
 
 /* Parse one value (any kind); `name` stands in messages as "name:line: ...". Duplicate keys and trailing text are

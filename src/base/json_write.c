@@ -133,9 +133,10 @@ char *json_to_pretty_text(const struct json *json)
 
 vt_status json_write_line(const struct json *json, FILE *out, const char *name)
 {
+    errno = 0;
     write_value(json, -1, out);
     putc('\n', out);
-    if (fflush(out) != 0 || ferror(out))
+    if ((fflush(out) != 0 || ferror(out)) && errno != EPIPE)
         return VT_FAIL(VT_E_IO, "%s: cannot write: %s", name, strerror(errno));
     return VT_OK;
 }

@@ -1,7 +1,10 @@
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -117,14 +120,39 @@ static void limit_spinning(char **argv)
     execv(self, argv); /* on failure: go on as we are, only slower */
 }
 
+/* What was printed has arrived, or the command failed: a full disk. A reader that went away (`| head`) has what it wanted. */
+static vt_status finish_stdout(void)
+{
+    struct stat out;
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return VT_OK;
+    if (errno == EPIPE || (fstat(STDOUT_FILENO, &out) == 0 && (S_ISFIFO(out.st_mode) || S_ISSOCK(out.st_mode))))
+        return VT_OK;
+    return VT_FAIL(VT_E_IO, "stdout: cannot write: %s", errno ? strerror(errno) : "some of the output is lost");
+}
+
+/* With one of 0, 1, 2 closed, the next file opened gets that number, and what is printed goes into it: a run's own files. */
+static void occupy_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            _exit(1); /* nobody could be told */
+}
+
 int main(int argc, char **argv)
 {
+    occupy_standard_streams();
     limit_spinning(argv);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error of write, as a full disk is */
     stage_register("main");
     vt_status status = dispatch(argc, argv);
     job_tell(status);
-    fflush(stdout);
+    if (status == VT_OK) {
+        status = finish_stdout();
+        if (status != VT_OK)
+            log_error("%s", status_message());
+    }
     return status_exit_code(status);
 }

@@ -1,5 +1,8 @@
 #include "test.h"
 
+#include <signal.h>
+#include <unistd.h>
+
 #include "base/json.h"
 #include "scratch.h"
 
@@ -156,6 +159,16 @@ static void files(void)
         json_free(&json);
         fclose(out);
     }
+    /* A reader that went away has what it wanted. */
+    int ends[2];
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    signal(SIGPIPE, SIG_IGN);
+    close(ends[0]);
+    out = fdopen(ends[1], "w");
+    json = parsed("[1]");
+    ASSERT_OK(json_write_line(json, out, "pipe"));
+    json_free(&json);
+    fclose(out);
 }
 
 static const struct test_case cases[] = {
