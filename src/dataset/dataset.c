@@ -352,8 +352,7 @@ void dataset_record(const struct dataset_split *split, int64_t id, struct sample
                                .labels = data->labels + label};
 }
 
-/* The member's name up to its extension, from the header block before the data. */
-static void member_key(const struct dataset_split *split, const struct sample_record *record, char *key, size_t bytes)
+void dataset_key(const struct dataset_split *split, const struct sample_record *record, char *key, size_t bytes)
 {
     uint8_t header[TAR_BLOCK];
     struct tar_reader reader;
@@ -365,8 +364,10 @@ static void member_key(const struct dataset_split *split, const struct sample_re
         return;
     tar_reader_init_memory(&reader, "", header, sizeof header);
     reader.bytes = INT64_MAX / 2; /* only the header is looked at */
-    if (tar_next(&reader, &member, &found) == VT_OK && found)
-        snprintf(key, bytes, "%.*s", (int)strcspn(path_base(member.name), "."), path_base(member.name));
+    if (tar_next(&reader, &member, &found) != VT_OK || !found)
+        return;
+    const char *base = path_base(member.name);
+    snprintf(key, bytes, "%.*s", (int)(base - member.name) + (int)strcspn(base, "."), member.name);
 }
 
 void dataset_where(const struct dataset_split *split, const struct sample_record *record, char *text, size_t bytes)
@@ -374,7 +375,7 @@ void dataset_where(const struct dataset_split *split, const struct sample_record
     char path[PATH_BYTES], key[128];
     if (shard_files_path(split->data->files, record->shard, path, sizeof path) != VT_OK)
         snprintf(path, sizeof path, "shard %d", record->shard);
-    member_key(split, record, key, sizeof key);
+    dataset_key(split, record, key, sizeof key);
     snprintf(text, bytes, "%s, sample %lld (key %s), offset %lld", path,
              (long long)(split->first + record->id - split->data->first[record->shard]), key,
              (long long)record->offset);

@@ -58,7 +58,8 @@ VT_MUST_CHECK vt_status dataset_split_open(struct dataset *dataset, const char *
 int dataset_split_count(const struct dataset *dataset);
 void dataset_split_at(const struct dataset *dataset, int index, struct dataset_split_info *info);
 void dataset_split_describe(const struct dataset_split *split, struct dataset_split_info *info);
-/* "DIR#split[:10%]" -> DIR and spec (default_split when there is no '#'). Buffers of `bytes`. */
+/* "DIR#split[:10%]" -> DIR and spec (default_split when there is no '#', and when the whole text names a dataset that exists).
+ * Buffers of `bytes`. */
 VT_MUST_CHECK vt_status dataset_parse_uri(const char *uri, const char *default_split, char *dir, char *spec,
                                           size_t bytes);
 
@@ -68,6 +69,9 @@ void dataset_record(const struct dataset_split *split, int64_t id, struct sample
  * shard, the sample and the offset. */
 VT_MUST_CHECK vt_status dataset_read(const struct dataset_split *split, const struct sample_record *record,
                                      uint8_t **buffer, size_t *capacity);
+/* The WebDataset key: the member's path up to the first dot of its last part, read from the tar header just before the data;
+ * "?" where that cannot be read. */
+void dataset_key(const struct dataset_split *split, const struct sample_record *record, char *key, size_t bytes);
 /* "shards/x-000003.tar, sample 17 (key 000123), offset 4096" for messages. */
 void dataset_where(const struct dataset_split *split, const struct sample_record *record, char *text, size_t bytes);
 

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "dataset/dataset.h"
+#include "dataset/manifest.h"
 
 static vt_status fail(const char *text)
 {
@@ -67,9 +69,20 @@ vt_status split_spec_range(const struct split_spec *spec, const char *text, int6
     return VT_OK;
 }
 
+/* A dataset by its bare name, whatever characters are in it. */
+static bool is_dataset(const char *path)
+{
+    char manifest[4096];
+    if (strcmp(path_base(path), MANIFEST_FILE) == 0 && file_exists(path))
+        return true;
+    return path_join(manifest, sizeof manifest, path, MANIFEST_FILE) == VT_OK && file_exists(manifest);
+}
+
 vt_status dataset_parse_uri(const char *uri, const char *default_split, char *dir, char *spec, size_t bytes)
 {
     const char *hash = strrchr(uri, '#');
+    if (hash && is_dataset(uri))
+        hash = NULL;
     size_t dir_bytes = hash ? (size_t)(hash - uri) : strlen(uri);
     const char *split = hash ? hash + 1 : default_split;
     if (dir_bytes == 0 || !*split)

@@ -73,6 +73,17 @@ static void uris(void)
     ASSERT_FAILS(dataset_parse_uri("a#", "val", dir, spec, 64), VT_E_USAGE, "expected DIR");
     ASSERT_FAILS(dataset_parse_uri("a#t[", "val", dir, spec, 64), VT_E_USAGE, "expected NAME");
     ASSERT_FAILS(dataset_parse_uri("0123456789", "val", dir, spec, 8), VT_E_LIMIT, "longer than 8");
+    /* A folder with '#' in its name is itself; its splits go by the last '#'. */
+    char wide[1024], part[1024], uri[1100];
+    const char *odd = below("odd#1");
+    write_file(below("odd#1/manifest.pb"), "x", 1);
+    ASSERT_OK(dataset_parse_uri(odd, "val", wide, part, sizeof wide));
+    CU_ASSERT(strcmp(wide, odd) == 0 && strcmp(part, "val") == 0);
+    ASSERT_OK(dataset_parse_uri(below("odd#1/manifest.pb"), "val", wide, part, sizeof wide));
+    CU_ASSERT(strcmp(wide, below("odd#1/manifest.pb")) == 0 && strcmp(part, "val") == 0);
+    snprintf(uri, sizeof uri, "%s#train[:10%%]", odd);
+    ASSERT_OK(dataset_parse_uri(uri, "val", wide, part, sizeof wide));
+    CU_ASSERT(strcmp(wide, odd) == 0 && strcmp(part, "train[:10%]") == 0);
 }
 
 /* A fresh copy of the dataset, to be damaged. */
@@ -187,6 +198,9 @@ static void damaged_payload(void)
     ASSERT_FAILS(dataset_read(split, &record, &buffer, &capacity), VT_E_FORMAT,
                  "train-000001.tar, sample 17 (key 00000117), offset ");
     ASSERT_FAILS(dataset_read(split, &record, &buffer, &capacity), VT_E_FORMAT, "damaged: crc32c is ");
+    char key[64];
+    dataset_key(split, &record, key, sizeof key);
+    CU_ASSERT_STRING_EQUAL(key, "00000117");
     dataset_record(split, 18, &record);
     ASSERT_OK(dataset_read(split, &record, &buffer, &capacity));
     /* The shard shrinks behind our back. */
