@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,13 +17,70 @@ struct eval_args {
     bool json, raw_weights, best;
 };
 
+struct predictions {
+    FILE *csv;
+    const struct inference *inf;
+    const struct dataset_split *split; /* NULL = synthetic */
+    float *probability;                /* [classes] */
+};
+
+/* A field of CSV (RFC 4180): in quotes where it needs them. */
+static void write_field(const char *text, FILE *csv)
+{
+    if (!strpbrk(text, ",\"\r\n")) {
+        fputs(text, csv);
+        return;
+    }
+    putc('"', csv);
+    for (; *text; text++) {
+        if (*text == '"')
+            putc('"', csv);
+        putc(*text, csv);
+    }
+    putc('"', csv);
+}
+
 static void write_prediction(void *context, int64_t sample, int32_t label, const float *logits, int classes)
 {
+    struct predictions *p = context;
+    char key[256] = "";
     int best = evaluate_best_class(logits, classes);
-    double sum = 0;
-    for (int k = 0; k < classes; k++)
-        sum += exp((double)logits[k] - logits[best]);
-    fprintf(context, "%lld,%d,%d,%.6f\n", (long long)sample, label, best, 1 / sum);
+    inference_probabilities(p->inf, logits, p->probability);
+    if (p->split) {
+        struct sample_record record;
+        dataset_record(p->split, sample, &record);
+        dataset_key(p->split, &record, key, sizeof key);
+    }
+    fprintf(p->csv, "%lld,", (long long)sample);
+    write_field(key, p->csv);
+    fprintf(p->csv, ",%d,%d,%.6f\n", label, best, (double)p->probability[best]);
+}
+
+static vt_status predictions_open(const char *path, const struct inference *inf, const struct data_source *data,
+                                  struct predictions *out)
+{
+    out->inf = inf;
+    out->split = data->split;
+    out->probability = malloc((size_t)inf->model.classes * sizeof *out->probability);
+    if (!out->probability)
+        return VT_FAIL(VT_E_MEMORY, "no memory for %d classes", inf->model.classes);
+    out->csv = fopen(path, "w");
+    if (!out->csv)
+        return VT_FAIL(VT_E_IO, "%s: cannot write: %s", path, strerror(errno));
+    fprintf(out->csv, "sample,key,label,prediction,probability\n");
+    return VT_OK;
+}
+
+/* With a path: what was written has arrived. */
+static vt_status predictions_close(struct predictions *p, const char *path)
+{
+    free(p->probability);
+    errno = 0;
+    bool lost = p->csv && (ferror(p->csv) | fclose(p->csv));
+    *p = (struct predictions){0};
+    if (lost && path)
+        return VT_FAIL(VT_E_IO, "%s: cannot write: %s", path, errno ? strerror(errno) : "some of the lines are lost");
+    return VT_OK;
 }
 
 static struct json *to_json(const struct inference *inf, const struct eval_args *args, const struct evaluation *result)
@@ -80,11 +136,13 @@ static vt_status keep_in_run(const char *path, const struct json *object)
 static vt_status show(const struct inference *inf, const struct eval_args *args, const struct evaluation *result)
 {
     struct json *object = to_json(inf, args, result);
-    vt_status status = keep_in_run(args->checkpoint, object);
-    if (args->json && status == VT_OK)
+    vt_status status = VT_OK;
+    if (args->json)
         status = json_write_line(object, stdout, "stdout");
-    else if (!args->json)
+    else
         print_text(inf, result);
+    if (keep_in_run(args->checkpoint, object) != VT_OK)
+        log_warn("the result is not kept for reports: %s", status_message());
     json_free(&object);
     return status;
 }
@@ -112,7 +170,7 @@ static vt_status run(const struct eval_args *args, struct comm *comm, bool *toge
     struct inference inf = {0};
     struct data_source data = {0};
     struct evaluation result = {0};
-    FILE *csv = NULL;
+    struct predictions predictions = {0};
     VT_TRY_OUT(comm_agree(comm, data_source_open(args->uri, "val", SYNTHETIC_SAMPLES, 1, &data)));
     const struct inference_desc desc = {.path = args->checkpoint,
                                         .prefer_best = args->best,
@@ -121,34 +179,23 @@ static vt_status run(const struct eval_args *args, struct comm *comm, bool *toge
     VT_TRY_OUT(comm_agree(comm, inference_open(&desc, comm, &inf)));
     VT_TRY_OUT(comm_agree(comm, check_data(&inf, &data, args->uri)));
     *together = false;
-    if (args->predictions) {
-        csv = fopen(args->predictions, "w");
-        if (!csv) {
-            status = VT_FAIL(VT_E_IO, "%s: cannot write: %s", args->predictions, strerror(errno));
-            goto out;
-        }
-        fprintf(csv, "sample,label,prediction,probability\n");
-    }
+    if (args->predictions)
+        VT_TRY_OUT(predictions_open(args->predictions, &inf, &data, &predictions));
     const struct evaluate_desc evaluate = {.source = &data,
                                            .transform = &inf.transform,
                                            .batch = inf.evaluator.ring.shape.rows * comm->size * 4,
                                            .threads = comm->cpus < LOADER_THREADS_MAX ? comm->cpus : LOADER_THREADS_MAX,
                                            .seed = inf.state.data_seed,
-                                           .on_row = csv ? write_prediction : NULL,
-                                           .context = csv};
+                                           .on_row = predictions.csv ? write_prediction : NULL,
+                                           .context = &predictions};
     struct vit_weights weights = weights_view(&inf.weights);
     VT_TRY_OUT(evaluate_run(&inf.evaluator, comm, &weights, &evaluate, &result));
-    if (csv && (ferror(csv) | fclose(csv))) {
-        csv = NULL;
-        status = VT_FAIL(VT_E_IO, "%s: writing failed: %s", args->predictions, strerror(errno));
-        goto out;
-    }
-    csv = NULL;
     if (comm->rank == 0)
         status = show(&inf, args, &result);
+    if (status == VT_OK)
+        status = predictions_close(&predictions, args->predictions);
 out:
-    if (csv)
-        fclose(csv);
+    (void)!predictions_close(&predictions, NULL);
     evaluation_close(&result);
     data_source_close(&data);
     inference_close(&inf);

@@ -1,10 +1,10 @@
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "cli/cli.h"
 #include "train/inference.h"
 
@@ -75,54 +75,76 @@ static void print_top(const struct inference *inf, const char *path, const float
     }
 }
 
-static void probabilities(const struct inference *inf, const float *logits, float *probability)
+/* Images without a result: an error line each, the last one as the verdict of the verb. */
+struct refusal {
+    vt_status status;
+    char text[VT_MESSAGE_BYTES];
+};
+
+static void refuse(struct refusal *last, vt_status status)
 {
-    int classes = inf->model.classes;
-    if (inf->config.loss.name == CONFIG_LOSS_SIGMOID) {
-        for (int k = 0; k < classes; k++)
-            probability[k] = 1 / (1 + expf(-logits[k]));
-        return;
+    if (last->status != VT_OK)
+        log_error("%s", last->text);
+    last->status = status;
+    snprintf(last->text, sizeof last->text, "%s", status_message());
+}
+
+/* The next images that can be read, up to a batch. *at moves past them; taken[row] is the image of a row. */
+static int load_batch(const struct inference *inf, char **images, int count, int *at, struct augment_scratch *scratch,
+                      struct slot *slot, int *taken, struct refusal *last)
+{
+    int rows = 0;
+    for (; *at < count && rows < slot->capacity; (*at)++) {
+        vt_status status = load_image(inf, images[*at], scratch, slot, rows);
+        if (status == VT_OK)
+            taken[rows++] = *at;
+        else
+            refuse(last, status);
     }
-    double sum = 0;
-    float best = logits[0];
-    for (int k = 1; k < classes; k++)
-        best = logits[k] > best ? logits[k] : best;
-    for (int k = 0; k < classes; k++)
-        sum += exp((double)logits[k] - best);
-    for (int k = 0; k < classes; k++)
-        probability[k] = (float)(exp((double)logits[k] - best) / sum);
+    return rows;
+}
+
+static vt_status show_batch(struct inference *inf, char **images, const int *taken, struct slot *slot, float *probability,
+                            bool json, int top)
+{
+    VT_TRY(inference_forward(inf, slot));
+    for (int row = 0; row < slot->rows; row++) {
+        const float *logits = inf->evaluator.logits + (size_t)row * (size_t)inf->model.classes;
+        inference_probabilities(inf, logits, probability);
+        if (json)
+            print_json(inf, images[taken[row]], logits, probability);
+        else
+            print_top(inf, images[taken[row]], probability, top);
+    }
+    return VT_OK;
 }
 
 static vt_status run(struct inference *inf, char **images, int count, bool json, int top)
 {
     vt_status status = VT_OK;
+    struct refusal last = {0};
     struct slot *slot = &inf->evaluator.ring.slots[0];
-    int classes = inf->model.classes;
     struct augment_scratch *scratch = augment_scratch_new();
-    float *probability = malloc((size_t)classes * sizeof *probability);
-    if (!scratch || !probability) {
-        status = VT_FAIL(VT_E_MEMORY, "no memory for %d classes", classes);
+    float *probability = malloc((size_t)inf->model.classes * sizeof *probability);
+    int *taken = malloc((size_t)slot->capacity * sizeof *taken);
+    if (!scratch || !probability || !taken) {
+        status = VT_FAIL(VT_E_MEMORY, "no memory for %d classes", inf->model.classes);
         goto out;
     }
-    for (int first = 0; first < count; first += slot->capacity) {
-        int rows = count - first < slot->capacity ? count - first : slot->capacity;
-        for (int row = 0; row < rows; row++)
-            VT_TRY_OUT(load_image(inf, images[first + row], scratch, slot, row));
-        slot->rows = rows;
-        VT_TRY_OUT(inference_forward(inf, slot));
-        for (int row = 0; row < rows; row++) {
-            const float *logits = inf->evaluator.logits + (size_t)row * (size_t)classes;
-            probabilities(inf, logits, probability);
-            if (json)
-                print_json(inf, images[first + row], logits, probability);
-            else
-                print_top(inf, images[first + row], probability, top);
-        }
+    for (int at = 0; at < count;) {
+        slot->rows = load_batch(inf, images, count, &at, scratch, slot, taken, &last);
+        if (slot->rows > 0)
+            VT_TRY_OUT(show_batch(inf, images, taken, slot, probability, json, top));
     }
 out:
     augment_scratch_free(&scratch);
     free(probability);
-    return status;
+    free(taken);
+    if (last.status == VT_OK)
+        return status;
+    if (status != VT_OK)
+        refuse(&last, status);
+    return VT_FAIL(last.status, "%s", last.text);
 }
 
 vt_status verb_predict(int argc, char **argv)

@@ -1,5 +1,6 @@
 #include "train/inference.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -105,6 +106,24 @@ vt_status inference_forward(struct inference *inf, struct slot *slot)
                  (size_t)slot->capacity * (size_t)inf->model.classes * sizeof(float));
     VT_TRY(be->synchronise(be));
     return batch_recycle(&evaluator->ring, NULL, true);
+}
+
+void inference_probabilities(const struct inference *inf, const float *logits, float *probability)
+{
+    int classes = inf->model.classes;
+    if (inf->config.loss.name == CONFIG_LOSS_SIGMOID) {
+        for (int k = 0; k < classes; k++)
+            probability[k] = 1 / (1 + expf(-logits[k]));
+        return;
+    }
+    double sum = 0;
+    float best = logits[0];
+    for (int k = 1; k < classes; k++)
+        best = logits[k] > best ? logits[k] : best;
+    for (int k = 0; k < classes; k++)
+        sum += exp((double)logits[k] - best);
+    for (int k = 0; k < classes; k++)
+        probability[k] = (float)(exp((double)logits[k] - best) / sum);
 }
 
 const char *inference_class_name(const struct inference *inf, int class_id, char *text, size_t bytes)

@@ -43,6 +43,8 @@ VT_MUST_CHECK vt_status inference_open(const struct inference_desc *desc, struct
 void inference_close(struct inference *inference);
 /* Forward `rows` images (u8 [rows, H, W, C], rows <= the evaluator's) and read the logits into the evaluator's host buffer. */
 VT_MUST_CHECK vt_status inference_forward(struct inference *inference, struct slot *slot);
+/* What the model was trained to say of each class: softmax over the logits, or the sigmoid of each (loss.name). [classes] both. */
+void inference_probabilities(const struct inference *inference, const float *logits, float *probability);
 /* Class name, or "class 17". Writes into text. */
 const char *inference_class_name(const struct inference *inference, int class_id, char *text, size_t bytes);
 

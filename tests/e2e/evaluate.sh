@@ -38,12 +38,37 @@ near "$(awk -v s=$sum 'BEGIN { print s / 300 }')" "$top1" "sum over classes"
 # Each sample once in the predictions, and they are what was counted.
 run 0 "$V" eval run "$data" --predictions p.csv
 said 'top-1 [0-9.]+ %'
-[ "$(head -n 1 p.csv)" = sample,label,prediction,probability ] || fail "header: $(head -n 1 p.csv)"
+[ "$(head -n 1 p.csv)" = sample,key,label,prediction,probability ] || fail "header: $(head -n 1 p.csv)"
 tail -n +2 p.csv | cut -d , -f 1 | sort -n >samples
 awk 'BEGIN { for (i = 0; i < 300; i++) print i }' >wanted
 same samples wanted
-near "$(tail -n +2 p.csv | awk -F , '$2 == $3 { n++ } END { print n / 300 }')" "$top1" "predictions"
+near "$(tail -n +2 p.csv | awk -F , '$3 == $4 { n++ } END { print n / 300 }')" "$top1" "predictions"
+# The key is the shard's: the picture's name before the first dot, as any WebDataset reader has it.
+tar -tf "$data/shards/val-000000.tar" | grep -v '\.cls$' | sed 's/\..*//' >keys
+[ "$(tail -n +2 p.csv | sort -n | cut -d , -f 2 | head -n "$(wc -l <keys)" | cksum)" = "$(cksum <keys)" ] || fail "keys: $(head -3 p.csv)"
+refused 1 'no-folder/p\.csv: cannot write' "$V" eval run "$data" --predictions no-folder/p.csv
+refused 1 '/dev/full: cannot write: No space' "$V" eval run "$data" --predictions /dev/full
+said 'top-1 [0-9.]+ %'
 refused 2 '2 ranks' $mpi 2 "$V" eval run "$data" --predictions p2.csv
+# A run folder that cannot be written: the result is shown all the same.
+mv run/eval.json kept.json
+mkdir -p run/eval.json/in-the-way
+run 0 "$V" eval run "$data"
+said 'top-1 [0-9.]+ %'
+said 'warning: .*eval\.json'
+run 0 "$V" eval run "$data" --json
+said '"top1":'
+rm -r run/eval.json
+# predict and --predictions say the same of a model trained with the sigmoid loss: each class for itself.
+run 0 train 1 tiny.yaml run.dir=sigmoid loss.name=sigmoid train.duration=30steps
+run 0 "$V" eval sigmoid "$data#val[:1%]" --predictions p.csv
+tar -xf "$data/shards/val-000000.tar"
+line=$(sed -n 2p p.csv)
+picture=$(ls "$(echo "$line" | cut -d , -f 2)".p[gnp][gm])
+"$V" predict sigmoid "$picture" --json >one.json || fail "predict"
+class=$(echo "$line" | cut -d , -f 4)
+awk -v a="$(echo "$line" | cut -d , -f 5)" -v b="$("$json" one.json classes.$class.probability)" \
+  'BEGIN { d = a - b; exit !(d < 2e-6 && d > -2e-6) }' || fail "predictions: $line, predict: $("$json" one.json classes.$class)"
 # A part of a split is a dataset too.
 run 0 "$V" eval run "$data#val[:10%]"
 said ' 30 images'

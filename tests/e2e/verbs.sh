@@ -62,6 +62,23 @@ run 0 "$V" preview tiny.yaml -o sheet.png --step 4 --raw raw-3
 [ "$(cat raw-1/* | cksum)" != "$(cat raw-3/* | cksum)" ] || fail "steps 3 and 4 look the same"
 refused 2 'preview needs -o' "$V" preview tiny.yaml
 
+# a resolution in the model's name is the model's; another one that the config says wins, with a note
+cat >big.yaml <<EOF
+model:
+  name: vit_tiny_patch16_96
+data:
+  train: synthetic
+  batch: 2
+  synthetic_samples: 8
+train:
+  duration: 1steps
+EOF
+run 0 "$V" preview big.yaml -o big.png --raw raw-96
+[ "$(head -c 9 raw-96/000000000000.ppm | tr '\n' ' ')" = "P6 96 96 " ] || fail "a model of 96 px does not see 96 px"
+not_said 'is taken, not'
+run 0 "$V" preview big.yaml model.image_size=64 -o big.png
+said 'model\.image_size 64 is taken, not the 96 in model\.name vit_tiny_patch16_96'
+
 # predict: a picture of the set, as evaluation sees it
 tar -xf "$data/shards/val-000000.tar" || fail "a shard is no tar"
 picture=$(tar -tf "$data/shards/val-000000.tar" | grep -E '\.(png|pgm|ppm)$' | head -n 1)
@@ -71,10 +88,33 @@ parses "$V" predict run "$picture" "$picture" --json
 [ "$(cat parsed)" -eq 2 ] || fail "predict --json: $(cat parsed) lines for two pictures"
 head -n 1 out.json >one.json
 "$V" eval run "$data" --predictions p.csv >out 2>&1 || fail "eval --predictions"
-wanted=$(grep '^0,' p.csv | cut -d , -f 4)
+wanted=$(grep '^0,' p.csv | cut -d , -f 5)
 best=$(for k in 0 1 2 3 4 5 6 7 8 9; do "$json" one.json classes.$k.probability; done | sort -g | tail -n 1)
 awk -v a="$wanted" -v b="$best" 'BEGIN { d = a - b; exit !(d < 2e-6 && d > -2e-6) }' || fail "predict: $best, eval: $wanted"
 refused 1 'sheet\.png|tiny\.yaml' "$V" predict run tiny.yaml
+# A file that is no image takes no other's result with it: a line for each, and a failure at the end.
+head -c 40 "$picture" >cut.png
+"$V" predict run "$picture" tiny.yaml "$picture" cut.png "$picture" missing.png --json >out.json 2>out
+[ $? -eq 1 ] || fail "predict of good and bad images ended with $?"
+[ "$(wc -l <out.json)" -eq 3 ] || fail "predict gave $(wc -l <out.json) results for 3 good images"
+[ "$(grep -c 'error: ' out)" -eq 3 ] || fail "not one line for each of 3 bad images"
+for file in tiny.yaml cut.png missing.png; do said "error: $file: "; done
+[ "$(sort -u out.json)" = "$(cat one.json)" ] || fail "bad images beside it change a result"
+
+# what is printed arrives, or the command fails; who reads no more ends it quietly
+ended_with() { [ "$1" -eq "$2" ] || fail "exit code $1, expected $2: $3"; }
+for command in help "help train" "help config" "inspect run" "inspect run --json" "inspect $data --json" \
+  "predict run $picture" "predict run $picture --json" "eval run $data#val[:5%]" "eval run $data#val[:5%] --json" --version; do
+  # shellcheck disable=SC2086
+  "$V" $command >/dev/full 2>out
+  ended_with $? 1 "$command >/dev/full"
+  [ "$(grep -c 'error: ' out)" -eq 1 ] || fail "not one error line: $command >/dev/full"
+  said 'error: stdout: cannot write: No space left on device'
+  # shellcheck disable=SC2086
+  { sleep 0.2; "$V" $command 2>out; echo $? >code; } | true
+  ended_with "$(cat code)" 0 "$command | true"
+  not_said 'error|warning'
+done
 
 # export and import: the weights make the trip, the accuracy stays
 run 0 "$V" export run weights.safetensors
