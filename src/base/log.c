@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int this_rank = 0, world_size = 1, log_fd = -1;
@@ -34,22 +35,36 @@ void log_close(void)
     log_fd = -1;
 }
 
+/* "2026-01-31T23:59:59Z ", for the file alone: the same on every host, wherever it is. */
+enum { STAMP_BYTES = 21, LINE_BYTES = VT_MESSAGE_BYTES + 128 };
+
+static void write_stamp(char *stamped)
+{
+    char text[STAMP_BYTES + 1] = "";
+    time_t now = time(NULL);
+    struct tm utc;
+    if (!gmtime_r(&now, &utc) || strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ ", &utc) != STAMP_BYTES)
+        memset(text, ' ', STAMP_BYTES);
+    memcpy(stamped, text, STAMP_BYTES);
+}
+
 static void emit(int to_stderr, const char *level, const char *format, va_list args)
 {
-    char line[VT_MESSAGE_BYTES + 128];
+    char stamped[STAMP_BYTES + LINE_BYTES], *line = stamped + STAMP_BYTES;
     int used = 0;
+    write_stamp(stamped);
     if (world_size > 1 && *level)
-        used = snprintf(line, sizeof line, "[rank %d] %s", this_rank, level);
+        used = snprintf(line, LINE_BYTES, "[rank %d] %s", this_rank, level);
     else
-        used = snprintf(line, sizeof line, "%s", level);
-    int n = vsnprintf(line + used, sizeof line - (size_t)used - 1, format, args);
-    used += n < (int)sizeof line - used - 2 ? n : (int)sizeof line - used - 2;
+        used = snprintf(line, LINE_BYTES, "%s", level);
+    int n = vsnprintf(line + used, (size_t)(LINE_BYTES - used - 1), format, args);
+    used += n < LINE_BYTES - used - 2 ? n : LINE_BYTES - used - 2;
     line[used++] = '\n';
-    /* A log that cannot be written must not stop a run. */
-    if (to_stderr && write(STDERR_FILENO, line, (size_t)used) < 0)
-        return;
-    if (log_fd >= 0 && write(log_fd, line, (size_t)used) < 0)
-        return;
+    /* A log that cannot be written must not stop a run, and a terminal that is gone not the log. */
+    ssize_t told = to_stderr ? write(STDERR_FILENO, line, (size_t)used) : 0, kept = 0;
+    if (log_fd >= 0)
+        kept = write(log_fd, stamped, STAMP_BYTES + (size_t)used);
+    (void)told, (void)kept;
 }
 
 void log_info(const char *format, ...)

@@ -7,7 +7,7 @@
 
 void log_set_rank(int rank, int size);
 int log_rank(void);
-/* Append to a file as well (rank 0's RUN/log.txt). Closed by log_close. */
+/* Append to a file as well (rank 0's RUN/log.txt), each line after the time: "2026-01-31T23:59:59Z ...". Closed by log_close. */
 VT_MUST_CHECK vt_status log_open(const char *path);
 void log_close(void);
 
