@@ -1,4 +1,5 @@
 /* What one key's range cannot say: values that contradict each other. */
+#include "base/text.h"
 #include "config/options.h"
 
 #include <string.h>
@@ -55,9 +56,24 @@ static vt_status check_schedule(const struct run_config *config)
     return VT_OK;
 }
 
+/* The stop file is removed at the start: it must be in the run folder, and nothing of the run's. */
+static vt_status check_stop_file(const struct run_config *config)
+{
+    static const char *const own[] = {".*",      "config.yaml",   "env*.json",           "log.txt",     "lock",
+                                      "metrics*", "tuning*",      "events.out.tfevents*", "checkpoints", "report*"};
+    const char *name = config->run.stop_file;
+    if (strchr(name, '/'))
+        return refuse(config, "run.stop_file", NULL, "is a path, expected a plain name: the file is in the run folder");
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (text_glob(own[i], name))
+            return refuse(config, "run.stop_file", NULL, "is a name the run uses itself, expected another, as stop");
+    return VT_OK;
+}
+
 vt_status run_config_check(const struct run_config *config)
 {
     VT_TRY(check_model(config));
     VT_TRY(check_data(config));
+    VT_TRY(check_stop_file(config));
     return check_schedule(config);
 }
