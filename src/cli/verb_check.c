@@ -1,4 +1,5 @@
 /* The preflight: everything that could make a run fail at its start, looked at on every rank before the queue time is spent. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,11 +65,42 @@ static vt_status check_network(struct comm *comm)
     return VT_OK;
 }
 
+/* The first part of a path that is not there; "" when all of it is. */
+static void first_missing(const char *dir, char *out, size_t bytes)
+{
+    out[0] = '\0';
+    for (size_t end = 1; end <= strlen(dir) && end < bytes; end++) {
+        if (dir[end] != '/' && dir[end] != '\0')
+            continue;
+        snprintf(out, bytes, "%.*s", (int)end, dir);
+        if (!file_exists(out))
+            return;
+        out[0] = '\0';
+    }
+}
+
+/* From dir up to `top`, one of its parents or dir itself; ends at what is not empty. */
+static void remove_empty(const char *dir, const char *top)
+{
+    char path[CONFIG_PATH_BYTES];
+    snprintf(path, sizeof path, "%s", dir);
+    while (strlen(path) >= strlen(top) && (rmdir(path) == 0 || errno == ENOENT)) {
+        char *end = path + strlen(path);
+        while (end > path && end[-1] == '/')
+            end--;
+        while (end > path && end[-1] != '/')
+            end--;
+        *end = '\0';
+    }
+}
+
+/* Writes in the run folder, on rank 0; folders made for that are removed: a check leaves nothing behind. */
 static vt_status check_run_dir(const struct run_config *config, struct comm *comm)
 {
-    char path[CONFIG_PATH_BYTES + 32];
+    char path[CONFIG_PATH_BYTES + 32], made[CONFIG_PATH_BYTES];
     vt_status status = VT_OK;
     if (comm->rank == 0) {
+        first_missing(config->run.dir, made, sizeof made);
         status = file_make_dirs(config->run.dir);
         if (status == VT_OK)
             status = path_join(path, sizeof path, config->run.dir, ".check");
@@ -76,6 +108,8 @@ static vt_status check_run_dir(const struct run_config *config, struct comm *com
             status = file_write_atomic(path, "ok", 2);
         if (status == VT_OK)
             unlink(path);
+        if (made[0])
+            remove_empty(config->run.dir, made);
         if (status != VT_OK)
             status = status_prefix(status, "run.dir");
     }
