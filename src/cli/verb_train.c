@@ -23,6 +23,26 @@ static void warn_idle_cores(const struct comm *comm, const struct run_config *co
         log_warn("%ld of %ld cores of %s compute nothing: raise the ranks or compute.threads", cores - used, cores, comm->host);
 }
 
+/* Some rank got a SIGTERM: all leave the same way, at the same time. Collective. */
+static bool any_terminated(struct comm *comm)
+{
+    const char *reason = signals_stop_reason();
+    int32_t terminated = reason && strcmp(reason, "SIGTERM") == 0;
+    return comm->all_reduce(comm, &terminated, 1, DTYPE_I32, REDUCE_MAX) != VT_OK || terminated;
+}
+
+/* Only returns with a failure. */
+static vt_status launch_ranks(const char *text, const struct run_config *config, int argc, char **argv)
+{
+    long ranks;
+    VT_TRY(args_int("-n", text, 1, 65536, &ranks));
+    if (getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK"))
+        return VT_FAIL(VT_E_USAGE, "-n %ld starts mpirun, and this is a rank of mpirun or srun already; expected one of the two", ranks);
+    if (ranks > 1 && config->comm.backend == CONFIG_COMM_SELF)
+        return VT_FAIL(VT_E_USAGE, "comm.backend=self is for one rank, expected auto, mpi or nccl with -n %ld", ranks);
+    return launch_mpirun((int)ranks, argc, argv);
+}
+
 vt_status verb_train(int argc, char **argv)
 {
     const char *ranks_text = NULL;
@@ -37,12 +57,8 @@ vt_status verb_train(int argc, char **argv)
     struct run_config config;
     if (status == VT_OK)
         status = args_config(positional, count, &config); /* mistakes are told before anything is started */
-    if (status == VT_OK && ranks_text) {
-        long ranks;
-        status = args_int("-n", ranks_text, 1, 65536, &ranks);
-        if (status == VT_OK)
-            status = launch_mpirun((int)ranks, argc, original);
-    }
+    if (status == VT_OK && ranks_text)
+        status = launch_ranks(ranks_text, &config, argc, original);
     free(original);
     struct comm *comm = NULL;
     struct trainer *trainer = NULL;
@@ -61,9 +77,8 @@ vt_status verb_train(int argc, char **argv)
         log_info("done       %s", trainer->folder.dir);
     if (!together && comm->size > 1)
         world_abort(comm, status_exit_code(status), status_message());
-    const char *reason = signals_stop_reason();
     job_tell(status); /* while RUN/log.txt is open */
-    if (status == VT_E_STOP && reason && strcmp(reason, "SIGTERM") == 0)
+    if (status == VT_E_STOP && any_terminated(comm))
         /* mpirun passed a SIGTERM on and will kill: MPI's finalise would wait for what never comes. All is committed. */
         _exit(status_exit_code(status));
     trainer_close(&trainer);
