@@ -53,7 +53,7 @@ static void test_preference(void)
     struct attention_desc dropout = small;
     dropout.dropout = 0.1f;
     expect(&dropout, "plain/plain");
-    ((struct cuda_backend *)simt)->shared_bytes = 20000;
+    ((struct cuda_backend *)simt)->shared_bytes = 30000;
     expect(&small, "head/cudnn-graph.0");
     cuda_attention_close((struct cuda_backend *)simt);
     fake_cudnn.absent = true;

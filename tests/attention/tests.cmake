@@ -14,7 +14,7 @@ if(TARGET vt_simt)
 
   # The kernels that the op table's default run (simt_ops) does not reach: the plain ones for every shape, and the whole-head
   # ones as they are chosen with the shared memory of sm_80 and sm_120.
-  foreach(case plain:SIMT_ATTENTION=plain sm_80:SIMT_SHARED=166912 sm_120:SIMT_SHARED=101376)
+  foreach(case plain:SIMT_ATTENTION=plain choice_1:SIMT_CHOICE=1 sm_80:SIMT_SHARED=166912 sm_120:SIMT_SHARED=101376)
     string(REPLACE ":" ";" case ${case})
     list(GET case 0 name)
     list(GET case 1 setting)

@@ -1,6 +1,6 @@
 /* attention on the SIMT backend: the whole-head kernels where they take the shape, the plain ones elsewhere (on an H100 cuDNN
  * comes between them). SIMT_ATTENTION=plain: those for every shape. SIMT_SHARED=BYTES: of shared memory per block, to
- * make the whole-head kernels choose as they would on smaller devices. */
+ * make the whole-head kernels choose as they would on smaller devices. SIMT_CHOICE=N: their size N where there is one. */
 #include "simt_linear.h"
 
 #include <stdio.h>
@@ -13,7 +13,8 @@
 struct attention_plan {
     struct op_plan plan;
     struct attention_desc desc;
-    bool head[2]; /* forward, backward */
+    bool head[2];  /* forward, backward */
+    int choice[2]; /* of the sizes of head */
     size_t shared_limit;
 };
 
@@ -26,8 +27,13 @@ static vt_status attention_plan(struct backend *be, const struct attention_desc 
     VT_TRY(cuda_plan_new(be, "", sizeof *p, 0, (void **)&p));
     p->desc = *desc;
     p->shared_limit = shared ? strtoul(shared, NULL, 10) : ((struct cuda_backend *)be)->shared_bytes;
-    p->head[0] = !plain && attention_head_forward_shared(desc, p->shared_limit) != 0;
-    p->head[1] = !plain && attention_head_backward_shared(desc, p->shared_limit) != 0;
+    const int wanted = getenv("SIMT_CHOICE") ? atoi(getenv("SIMT_CHOICE")) : 0;
+    const int choices[2] = {attention_head_forward_choices(desc, p->shared_limit),
+                            attention_head_backward_choices(desc, p->shared_limit)};
+    for (int backward = 0; backward < 2; backward++) {
+        p->head[backward] = !plain && choices[backward] > 0;
+        p->choice[backward] = wanted < choices[backward] ? wanted : 0;
+    }
     for (int backward = 0; backward < 2; backward++)
         if (!p->head[backward])
             cuda_plan_workspace(&p->plan, attention_plain_workspace(be, desc, backward));
@@ -45,7 +51,7 @@ static void attention_forward(struct op_plan *plan, const void *q, const void *k
     const struct attention_plan *p = (struct attention_plan *)plan;
     const struct attention_call call = {.q = q, .k = k, .v = v, .o = o, .lse = lse, .random = random};
     if (p->head[0])
-        attention_head_forward(plan->backend, &p->desc, &call);
+        attention_head_forward(plan->backend, &p->desc, &call, p->choice[0]);
     else
         attention_plain_forward(plan->backend, &p->desc, &call, cuda_workspace(plan));
 }
@@ -58,7 +64,7 @@ static void attention_backward(struct op_plan *plan, const void *q, const void *
     const struct attention_call call = {.q = q, .k = k, .v = v, .o = (void *)o, .lse = (float *)lse, .d_o = d_o,
                                         .dq = dq, .dk = dk, .dv = dv, .random = random};
     if (p->head[1])
-        attention_head_backward(plan->backend, &p->desc, &call, p->shared_limit);
+        attention_head_backward(plan->backend, &p->desc, &call, p->shared_limit, p->choice[1]);
     else
         attention_plain_backward(plan->backend, &p->desc, &call, cuda_workspace(plan));
 }

@@ -22,12 +22,13 @@ void attention_plain_backward(struct backend *be, const struct attention_desc *d
                               void *workspace);
 
 /* ---- attention_head_*.cu: bf16, short rows, whole heads in shared memory; no workspace ---- */
-/* Shared memory per block for this shape, 0 where the kernel does not do it. `limit`: what the device gives a block. */
-size_t attention_head_forward_shared(const struct attention_desc *desc, size_t limit);
-size_t attention_head_backward_shared(const struct attention_desc *desc, size_t limit);
-void attention_head_forward(struct backend *be, const struct attention_desc *desc, const struct attention_call *call);
+/* How many sizes of the kernel take this shape, the first being the one where nothing is timed; 0: none. `limit`: the shared memory
+ * that the device gives a block. */
+int attention_head_forward_choices(const struct attention_desc *desc, size_t limit);
+int attention_head_backward_choices(const struct attention_desc *desc, size_t limit);
+void attention_head_forward(struct backend *be, const struct attention_desc *desc, const struct attention_call *call, int choice);
 /* `limit` as above: it decides whether ds is kept or computed twice. */
 void attention_head_backward(struct backend *be, const struct attention_desc *desc, const struct attention_call *call,
-                             size_t limit);
+                             size_t limit, int choice);
 
 #endif

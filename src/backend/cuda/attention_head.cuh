@@ -18,7 +18,7 @@ struct head_args {
     bf16 *dq, *dk, *dv;
     struct attention_view q_view, k_view, v_view, o_view;
     int heads, queries, keys;
-    float scale; /* > 0 */
+    float scale, scale_log2; /* > 0; times log2 e */
 };
 
 constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.69314718055994531f;
@@ -33,15 +33,23 @@ __device__ inline int64_t head_offset(const struct attention_view &view, int b, 
     return (int64_t)b * view.batch + (int64_t)h * view.head;
 }
 
-/* Starts the copy of rows [0, rows) of D elements, and zeros up to `padded`. All threads; part of their current group. */
-template <int D> __device__ inline void load_rows(bf16 *to, const bf16 *from, int64_t stride, int rows, int padded)
+/* Starts the copy of rows [0, rows) of D elements, and zeros up to `padded`, by `threads` threads of which this is one; part
+ * of their current group. */
+template <int D>
+__device__ inline void load_rows(bf16 *to, const bf16 *from, int64_t stride, int rows, int padded, int thread, int threads)
 {
     constexpr int CHUNKS = D / 8;
-    for (int i = (int)threadIdx.x; i < padded * CHUNKS; i += (int)blockDim.x) {
+    for (int i = thread; i < padded * CHUNKS; i += threads) {
         int row = i / CHUNKS, chunk = i % CHUNKS;
         bool valid = row < rows;
         cp_async_16_or_zero(to + row * head_tile<D>::PITCH + chunk * 8, from + (valid ? row : 0) * stride + chunk * 8, valid);
     }
+}
+
+/* The same by the whole block. */
+template <int D> __device__ inline void load_rows(bf16 *to, const bf16 *from, int64_t stride, int rows, int padded)
+{
+    load_rows<D>(to, from, stride, rows, padded, (int)threadIdx.x, (int)blockDim.x);
 }
 
 /* The 16x16 block whose first element is `block`, as operand a: rows are a's rows. */
@@ -75,13 +83,45 @@ __device__ inline void multiply(float c[2][4], const uint32_t a[4], const uint32
     mma_m16n8k16_bf16(c[1], a, b + 2);
 }
 
-/* A 16x16 block of sums, rounded, is operand a of the next product: the lanes hold the same elements. */
+/* A 16x16 block of sums, rounded, is operand a of the next product: the lanes hold the same elements. 8 columns are half of it. */
+__device__ inline void sums_to_half_a(uint32_t a[2], const float c[4])
+{
+    a[0] = pack_bf16x2(c[0], c[1]);
+    a[1] = pack_bf16x2(c[2], c[3]);
+}
+
 __device__ inline void sums_to_a(uint32_t a[4], const float c[2][4])
 {
-    a[0] = pack_bf16x2(c[0][0], c[0][1]);
-    a[1] = pack_bf16x2(c[0][2], c[0][3]);
-    a[2] = pack_bf16x2(c[1][0], c[1][1]);
-    a[3] = pack_bf16x2(c[1][2], c[1][3]);
+    sums_to_half_a(a, c[0]);
+    sums_to_half_a(a + 2, c[1]);
+}
+
+/* Lane t of a quad holds row t of a 4x4 matrix of words: afterwards its column t. All lanes. */
+__device__ inline void transpose_quad(uint32_t word[4], int lane)
+{
+#pragma unroll
+    for (int bit = 1; bit <= 2; bit *= 2)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (i & bit)
+                continue;
+            const bool upper = lane & bit;
+            const uint32_t got = __shfl_xor_sync(0xffffffffu, upper ? word[i] : word[i + bit], bit);
+            word[i] = upper ? got : word[i];
+            word[i + bit] = upper ? word[i + bit] : got;
+        }
+}
+
+/* The 16-byte pieces of 16 rows as a quad moves them, 4 at a time, of its row (half 0) and the row 8 below (half 1): piece t of
+ * group j. Neighbouring lanes have neighbouring pieces: whole sectors. */
+struct row_piece {
+    int half, chunk;
+};
+template <int D> __device__ constexpr row_piece piece_of(int j, int t)
+{
+    if (j == D / 16 - 1 && j % 2 == 0) /* what is left of an odd number of groups: two pieces of each row */
+        return row_piece{t / 2, 2 * j + t % 2};
+    return row_piece{j % 2, j / 2 * 4 + t};
 }
 
 /* Writes 16 rows of D sums from row `first` of a view's head, those below `rows`, each multiplied by its factor. */
@@ -89,14 +129,24 @@ template <int D>
 __device__ inline void store_rows(bf16 *to, int64_t stride, int first, int rows, const float c[head_tile<D>::COLUMNS][4],
                                   float upper, float lower, int lane)
 {
-    int row = first + lane / 4;
-    bf16 *at = to + (int64_t)row * stride + lane % 4 * 2;
+    const int row = first + lane / 4;
+    uint32_t word[head_tile<D>::STEPS][4];
 #pragma unroll
-    for (int n = 0; n < head_tile<D>::COLUMNS; n++) {
-        if (row < rows)
-            *(uint32_t *)(at + n * 8) = pack_bf16x2(c[n][0] * upper, c[n][1] * upper);
-        if (row + 8 < rows)
-            *(uint32_t *)(at + 8 * stride + n * 8) = pack_bf16x2(c[n][2] * lower, c[n][3] * lower);
+    for (int j = 0; j < head_tile<D>::STEPS; j++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const row_piece p = piece_of<D>(j, i);
+            const float factor = p.half ? lower : upper;
+            word[j][i] = pack_bf16x2(c[p.chunk][2 * p.half] * factor, c[p.chunk][2 * p.half + 1] * factor);
+        }
+        transpose_quad(word[j], lane);
+    }
+#pragma unroll
+    for (int j = 0; j < head_tile<D>::STEPS; j++) {
+        const row_piece p = piece_of<D>(j, lane % 4);
+        if (row + p.half * 8 < rows)
+            *(uint4 *)(to + (int64_t)(row + p.half * 8) * stride + p.chunk * 8) =
+                make_uint4(word[j][0], word[j][1], word[j][2], word[j][3]);
     }
 }
 
@@ -164,7 +214,7 @@ static inline struct head_args head_args_of(const struct attention_desc *d, cons
     a.lse = call->lse;
     a.q_view = d->q, a.k_view = d->k, a.v_view = d->v, a.o_view = d->o;
     a.heads = (int)d->heads, a.queries = (int)d->queries, a.keys = (int)d->keys;
-    a.scale = d->scale;
+    a.scale = d->scale, a.scale_log2 = d->scale * LOG2_E;
     return a;
 }
 

@@ -1,21 +1,34 @@
 /* Whole-head attention backward, bf16: dq, dk, dv of one (image, head) by one block, from q, k, v, d_o in shared memory.
  *
- * First each warp owns 16 keys and walks over the queries: p = exp(scale q k^T - lse) and ds = scale p (d_o v^T - row_sum) come
- * transposed out of the tensor cores, and are operands of dv += p^T d_o and dk += ds^T q, which stay in registers. Then each warp
- * owns 16 queries: dq = ds k, with ds kept in shared memory by the first part (KEEP: fewer products) or computed again (fits
- * longer rows). No atomics, no scratch in global memory: every gradient is written once, in an order that nothing changes.
+ * First each warp owns 16 or 32 keys, their k and v in registers, and walks over the queries: p = exp(scale q k^T - lse) and
+ * ds = p (d_o v^T - row_sum) come transposed out of the tensor cores, and are operands of dv += p^T d_o and dk += ds^T q, which
+ * stay in registers. Then each warp owns queries: dq = ds k, with ds kept in shared memory by the first part (KEEP: fewer
+ * products) or computed again (fits longer rows). No atomics, no scratch in global memory: every gradient is written once, in an
+ * order that nothing changes.
  * Moves q, k, v, o, d_o, dq, dk, dv once: 16 d bytes a token and head. One block per multiprocessor at a ViT's lengths,
- * bound by its products and by what the loads of one block do not overlap. */
+ * bound by its products, by what they read from shared memory, and by what the loads of one block do not overlap. */
 #include "backend/cuda/attention_head.cuh"
 
 /* The block's operands in shared memory. */
 struct head_shared {
     const bf16 *q, *k, *v, *d_o;
-    const float *lse;     /* times log2 e; +inf past the last query, so that p is 0 there */
-    const float *row_sum; /* of d_o * o */
-    bf16 *ds;             /* KEEP: [keys, ds_pitch], transposed */
-    int ds_pitch;         /* queries in whole tiles + 8 */
+    const float2 *rows; /* of queries: -lse in base 2, -inf past the last so that p is 0 there; sum of d_o * o */
+    bf16 *ds;           /* KEEP: [keys, ds_pitch], transposed */
+    int ds_pitch;       /* queries in whole tiles + 8 */
 };
+
+/* Of 8 products of bf16. */
+__device__ inline float dot8(uint4 x, uint4 y)
+{
+    const uint32_t xs[4] = {x.x, x.y, x.z, x.w}, ys[4] = {y.x, y.y, y.z, y.w};
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        sum = fmaf(__uint_as_float(xs[i] << 16), __uint_as_float(ys[i] << 16), sum);
+        sum = fmaf(__uint_as_float(xs[i] & 0xffff0000u), __uint_as_float(ys[i] & 0xffff0000u), sum);
+    }
+    return sum;
+}
 
 template <int D> __device__ inline void clear(float c[head_tile<D>::COLUMNS][4])
 {
@@ -26,137 +39,239 @@ template <int D> __device__ inline void clear(float c[head_tile<D>::COLUMNS][4])
             c[n][e] = 0.0f;
 }
 
-/* c(16,16) = x y^T, the rows of both being D long. */
-template <int D> __device__ inline void product_of_rows(float c[2][4], const bf16 *x, const bf16 *y, int lane)
+/* TILES x 16 rows as operands a, the first HELD of their 16-column steps in registers: a warp reads what it owns again and
+ * again. Tiles past the last row are the first one again: what comes of them is not used. */
+template <int D, int TILES, int HELD> struct own_rows {
+    uint32_t held[TILES][HELD ? HELD : 1][4];
+    const bf16 *row[TILES]; /* of the steps not held */
+
+    __device__ void load(const bf16 *from, int first, int rows, int lane)
+    {
+#pragma unroll
+        for (int t = 0; t < TILES; t++) {
+            row[t] = from + (first + t * 16 < rows ? first + t * 16 : first) * head_tile<D>::PITCH;
+#pragma unroll
+            for (int step = 0; step < HELD; step++)
+                load_a(held[t][step], row[t] + step * 16, head_tile<D>::PITCH, lane);
+        }
+    }
+
+    __device__ void step_of(uint32_t a[4], int t, int step, int lane) const
+    {
+        if (step >= HELD)
+            load_a(a, row[t] + step * 16, head_tile<D>::PITCH, lane);
+        else
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                a[i] = held[t][step][i];
+    }
+};
+
+/* c(16,8) = x y^T for each tile x; y has 8 rows. */
+template <int D, int TILES, int HELD>
+__device__ inline void products_of_rows(float c[TILES][4], const own_rows<D, TILES, HELD> &x, const bf16 *y, int lane)
 {
+    constexpr int STEPS = head_tile<D>::STEPS, PITCH = head_tile<D>::PITCH;
 #pragma unroll
-    for (int e = 0; e < 8; e++)
-        c[e / 4][e % 4] = 0.0f;
+    for (int t = 0; t < TILES; t++)
 #pragma unroll
-    for (int step = 0; step < head_tile<D>::STEPS; step++) {
-        uint32_t a[4], b[4];
-        load_a(a, x + step * 16, head_tile<D>::PITCH, lane);
-        load_b_rows(b, y + step * 16, head_tile<D>::PITCH, lane);
-        multiply(c, a, b);
+        for (int e = 0; e < 4; e++)
+            c[t][e] = 0.0f;
+#pragma unroll
+    for (int step = 0; step < STEPS; step += 2) {
+        uint32_t b[4]; /* of two steps */
+        if (step + 1 < STEPS)
+            ldmatrix_x4(b, y + (lane & 7) * PITCH + step * 16 + (lane >> 3) * 8);
+        else
+            ldmatrix_x2(b, y + (lane & 7) * PITCH + step * 16 + ((lane >> 3) & 1) * 8);
+#pragma unroll
+        for (int t = 0; t < TILES; t++) {
+            uint32_t a[4];
+            x.step_of(a, t, step, lane);
+            mma_m16n8k16_bf16(c[t], a, b);
+            if (step + 1 < STEPS) {
+                x.step_of(a, t, step + 1, lane);
+                mma_m16n8k16_bf16(c[t], a, b + 2);
+            }
+        }
     }
 }
 
-/* c(16,D) += a(16,16) rows(16,D). */
-template <int D>
-__device__ inline void add_product(float c[head_tile<D>::COLUMNS][4], const uint32_t a[4], const bf16 *rows, int lane)
+/* c(16,D) += a(16,16) rows(16,D) for each tile. */
+template <int D, int TILES>
+__device__ inline void add_products(float c[TILES][head_tile<D>::COLUMNS][4], const uint32_t a[TILES][4], const bf16 *rows,
+                                    int lane)
 {
 #pragma unroll
     for (int step = 0; step < head_tile<D>::STEPS; step++) {
         uint32_t b[4];
         load_b(b, rows + step * 16, head_tile<D>::PITCH, lane);
-        multiply(&c[2 * step], a, b);
-    }
-}
-
-/* p = 2^(c s - lse), ds = scale p (dp - row_sum): dp becomes ds. */
-__device__ inline void softmax_gradient(float &s, float &dp, float c, float scale, float lse, float row_sum, bool valid)
-{
-    s = valid ? exp2_approx(fmaf(s, c, -lse)) : 0.0f;
-    dp = s * (dp - row_sum) * scale;
-}
-
-/* p^T and ds^T of 16 keys and 16 queries as operands a. */
-template <int D>
-__device__ inline void transposed_block(uint32_t p[4], uint32_t ds[4], const struct head_shared &sh, int key, int query, int keys,
-                                        float scale, int lane)
-{
-    float s[2][4], dp[2][4];
-    product_of_rows<D>(s, sh.k + key * head_tile<D>::PITCH, sh.q + query * head_tile<D>::PITCH, lane);
-    product_of_rows<D>(dp, sh.v + key * head_tile<D>::PITCH, sh.d_o + query * head_tile<D>::PITCH, lane);
 #pragma unroll
-    for (int e = 0; e < 8; e++) {
-        const int column = query + e / 4 * 8 + lane % 4 * 2 + e % 2, row = key + lane / 4 + e % 4 / 2 * 8;
-        softmax_gradient(s[e / 4][e % 4], dp[e / 4][e % 4], scale * LOG2_E, scale, sh.lse[column], sh.row_sum[column], row < keys);
+        for (int t = 0; t < TILES; t++)
+            multiply(&c[t][2 * step], a[t], b);
     }
-    sums_to_a(p, s);
-    sums_to_a(ds, dp);
 }
 
-/* dk and dv of 16 keys; with KEEP also ds for the second part. */
-template <int D, bool KEEP>
+/* p = 2^(c s - lse), ds = p (dp - row_sum): s and dp become these, but for the factor `scale` that dq and dk get at the end. */
+__device__ inline void softmax_gradient(float &s, float &dp, float c, float minus_lse, float row_sum)
+{
+    s = exp2_approx(fmaf(s, c, minus_lse));
+    dp = s * (dp - row_sum);
+}
+
+/* dk and dv of TILES x 16 keys; with KEEP also ds for the second part. */
+template <int D, bool KEEP, int TILES, int HELD>
 __device__ inline void backward_keys(const struct head_shared &sh, const struct head_args &args, int key, int64_t k_head,
                                      int64_t v_head, int lane)
 {
-    float dk[head_tile<D>::COLUMNS][4], dv[head_tile<D>::COLUMNS][4];
-    clear<D>(dk);
-    clear<D>(dv);
+    constexpr int PITCH = head_tile<D>::PITCH;
+    own_rows<D, TILES, head_tile<D>::STEPS> k;
+    own_rows<D, TILES, HELD> v;
+    float dk[TILES][head_tile<D>::COLUMNS][4], dv[TILES][head_tile<D>::COLUMNS][4];
+#pragma unroll
+    for (int t = 0; t < TILES; t++) {
+        clear<D>(dk[t]);
+        clear<D>(dv[t]);
+    }
+    k.load(sh.k, key, args.keys, lane);
+    v.load(sh.v, key, args.keys, lane);
+    const int row = key + lane / 4;
+#pragma unroll 1
     for (int query = 0; query < args.queries; query += 16) {
-        uint32_t p[4], ds[4];
-        transposed_block<D>(p, ds, sh, key, query, args.keys, args.scale, lane);
-        if (KEEP) {
+        uint32_t p[TILES][4], ds[TILES][4];
 #pragma unroll
-            for (int e = 0; e < 4; e++)
-                *(uint32_t *)(sh.ds + (key + lane / 4 + e % 2 * 8) * sh.ds_pitch + query + lane % 4 * 2 + e / 2 * 8) = ds[e];
+        for (int half = 0; half < 2; half++) {
+            float s[TILES][4], dp[TILES][4];
+            products_of_rows(s, k, sh.q + (query + half * 8) * PITCH, lane);
+            products_of_rows(dp, v, sh.d_o + (query + half * 8) * PITCH, lane);
+            const float4 two = *(const float4 *)(sh.rows + query + half * 8 + lane % 4 * 2);
+#pragma unroll
+            for (int t = 0; t < TILES; t++) {
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    softmax_gradient(s[t][e], dp[t][e], args.scale_log2, e % 2 ? two.z : two.x, e % 2 ? two.w : two.y);
+                sums_to_half_a(p[t] + half * 2, s[t]);
+                sums_to_half_a(ds[t] + half * 2, dp[t]);
+            }
         }
-        add_product<D>(dv, p, sh.d_o + query * head_tile<D>::PITCH, lane);
-        add_product<D>(dk, ds, sh.q + query * head_tile<D>::PITCH, lane);
-    }
-    store_rows<D>(args.dk + k_head, args.k_view.row, key, args.keys, dk, 1.0f, 1.0f, lane);
-    store_rows<D>(args.dv + v_head, args.v_view.row, key, args.keys, dv, 1.0f, 1.0f, lane);
-}
-
-/* ds of 16 queries and 16 keys as operand a, computed again. */
-template <int D>
-__device__ inline void gradient_block(uint32_t ds[4], const struct head_shared &sh, int query, int key, int keys, float scale,
-                                      int lane)
-{
-    float s[2][4], dp[2][4];
-    product_of_rows<D>(s, sh.q + query * head_tile<D>::PITCH, sh.k + key * head_tile<D>::PITCH, lane);
-    product_of_rows<D>(dp, sh.d_o + query * head_tile<D>::PITCH, sh.v + key * head_tile<D>::PITCH, lane);
-#pragma unroll
-    for (int e = 0; e < 8; e++) {
-        const int column = key + e / 4 * 8 + lane % 4 * 2 + e % 2, row = query + lane / 4 + e % 4 / 2 * 8;
-        softmax_gradient(s[e / 4][e % 4], dp[e / 4][e % 4], scale * LOG2_E, scale, sh.lse[row], sh.row_sum[row], column < keys);
-    }
-    sums_to_a(ds, dp);
-}
-
-template <int D, bool KEEP>
-__device__ inline void backward_queries(const struct head_shared &sh, const struct head_args &args, int query, int64_t q_head,
-                                        int lane)
-{
-    float dq[head_tile<D>::COLUMNS][4];
-    clear<D>(dq);
-    for (int key = 0; key < args.keys; key += 16) {
-        uint32_t ds[4];
         if (KEEP)
-            load_a_trans(ds, sh.ds + key * sh.ds_pitch + query, sh.ds_pitch, lane);
-        else
-            gradient_block<D>(ds, sh, query, key, args.keys, args.scale, lane);
-        add_product<D>(dq, ds, sh.k + key * head_tile<D>::PITCH, lane);
+#pragma unroll
+            for (int t = 0; t < TILES; t++)
+                if (key + t * 16 < args.keys)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) { /* 0 past the last key, where p can be anything: dq sums over keys */
+                        const int at = row + t * 16 + e % 2 * 8;
+                        *(uint32_t *)(sh.ds + at * sh.ds_pitch + query + lane % 4 * 2 + e / 2 * 8) = at < args.keys ? ds[t][e] : 0;
+                    }
+        add_products<D, TILES>(dv, p, sh.d_o + query * PITCH, lane);
+        add_products<D, TILES>(dk, ds, sh.q + query * PITCH, lane);
     }
-    store_rows<D>(args.dq + q_head, args.q_view.row, query, args.queries, dq, 1.0f, 1.0f, lane);
+#pragma unroll
+    for (int t = 0; t < TILES; t++) {
+        store_rows<D>(args.dk + k_head, args.k_view.row, key + t * 16, args.keys, dk[t], args.scale, args.scale, lane);
+        store_rows<D>(args.dv + v_head, args.v_view.row, key + t * 16, args.keys, dv[t], 1.0f, 1.0f, lane);
+    }
 }
 
-/* row_sum[i] = sum over columns of d_o * o, and lse[i] in base 2: a warp per row. d_o is in shared memory, o is not. */
-template <int D>
-__device__ inline void prepare_rows(const struct head_args &args, const bf16 *d_o, const bf16 *o, const float *lse, int padded,
-                                    float *lse_to, float *row_sum_to)
+/* dq of TILES x 16 queries, with the ds that was kept. */
+template <int D, int TILES>
+__device__ inline void backward_queries_kept(const struct head_shared &sh, const struct head_args &args, int query,
+                                             int64_t q_head, int lane)
 {
-    const int lane = (int)threadIdx.x % 32;
-    for (int row = (int)threadIdx.x / 32; row < padded; row += (int)blockDim.x / 32) {
-        float sum = 0.0f;
-        if (row < args.queries)
-            for (int c = lane * 2; c < D; c += 64)
+    float dq[TILES][head_tile<D>::COLUMNS][4];
 #pragma unroll
-                for (int e = 0; e < 2; e++)
-                    sum += to_float(d_o[row * head_tile<D>::PITCH + c + e]) * to_float(o[row * args.o_view.row + c + e]);
+    for (int t = 0; t < TILES; t++)
+        clear<D>(dq[t]);
+    for (int key = 0; key < args.keys; key += 16) {
+        uint32_t ds[TILES][4];
 #pragma unroll
-        for (int distance = 16; distance > 0; distance /= 2)
-            sum += __shfl_xor_sync(0xffffffffu, sum, distance);
-        if (lane == 0) {
-            lse_to[row] = row < args.queries ? lse[row] * LOG2_E : INFINITY;
-            row_sum_to[row] = sum;
+        for (int t = 0; t < TILES; t++) {
+            const int from = query + t * 16 < args.queries ? query + t * 16 : query; /* past the last query: not stored */
+            load_a_trans(ds[t], sh.ds + key * sh.ds_pitch + from, sh.ds_pitch, lane);
+        }
+        add_products<D, TILES>(dq, ds, sh.k + key * head_tile<D>::PITCH, lane);
+    }
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+        store_rows<D>(args.dq + q_head, args.q_view.row, query + t * 16, args.queries, dq[t], args.scale, args.scale, lane);
+}
+
+/* dq of 16 queries, with ds computed again. */
+template <int D>
+__device__ inline void backward_queries_again(const struct head_shared &sh, const struct head_args &args, int query,
+                                              int64_t q_head, int lane)
+{
+    constexpr int PITCH = head_tile<D>::PITCH;
+    own_rows<D, 1, head_tile<D>::STEPS> q, d_o;
+    float dq[1][head_tile<D>::COLUMNS][4];
+    q.load(sh.q, query, args.queries, lane);
+    d_o.load(sh.d_o, query, args.queries, lane);
+    clear<D>(dq[0]);
+    const float2 rows[2] = {sh.rows[query + lane / 4], sh.rows[query + lane / 4 + 8]};
+#pragma unroll 1
+    for (int key = 0; key < args.keys; key += 16) {
+        uint32_t ds[1][4];
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float s[1][4], dp[1][4];
+            products_of_rows(s, q, sh.k + (key + half * 8) * PITCH, lane);
+            products_of_rows(dp, d_o, sh.v + (key + half * 8) * PITCH, lane);
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                softmax_gradient(s[0][e], dp[0][e], args.scale_log2, rows[e / 2].x, rows[e / 2].y);
+                if (key + half * 8 + lane % 4 * 2 + e % 2 >= args.keys)
+                    dp[0][e] = 0.0f;
+            }
+            sums_to_half_a(ds[0] + half * 2, dp[0]);
+        }
+        add_products<D, 1>(dq, ds, sh.k + key * PITCH, lane);
+    }
+    store_rows<D>(args.dq + q_head, args.q_view.row, query, args.queries, dq[0], args.scale, args.scale, lane);
+}
+
+/* The rows of o and lse that a thread has on their way: 8 lanes a row, 16 bytes each, AHEAD rows far apart. */
+template <int D> struct rows_of_o {
+    static constexpr int LANES = 8, PARTS = (D / 8 + LANES - 1) / LANES, AHEAD = 8 / PARTS;
+    uint4 o[AHEAD][PARTS];
+    float minus_lse[AHEAD];
+
+    __device__ static int count() { return (int)blockDim.x / LANES; } /* of rows at once */
+
+    __device__ void load(const struct head_args &args, const bf16 *from, const float *lse_from, int first)
+    {
+#pragma unroll
+        for (int r = 0; r < AHEAD; r++) {
+            const int row = first + r * count() + (int)threadIdx.x / LANES, chunk = (int)threadIdx.x % LANES;
+            minus_lse[r] = row < args.queries ? -lse_from[row] * LOG2_E : -INFINITY;
+#pragma unroll
+            for (int part = 0; part < PARTS; part++)
+                o[r][part] = row < args.queries && chunk + part * LANES < D / 8
+                                 ? *(const uint4 *)(from + row * args.o_view.row + (chunk + part * LANES) * 8)
+                                 : make_uint4(0, 0, 0, 0);
         }
     }
-}
 
-template <int D, bool KEEP, int THREADS>
+    /* to[row] = -lse in base 2, sum over columns of d_o * o. All threads. */
+    __device__ void sum(const bf16 *d_o, int first, int padded, float2 *to)
+    {
+#pragma unroll
+        for (int r = 0; r < AHEAD; r++) {
+            const int row = first + r * count() + (int)threadIdx.x / LANES, chunk = (int)threadIdx.x % LANES;
+            float sum = 0.0f;
+#pragma unroll
+            for (int part = 0; part < PARTS; part++)
+                if (row < padded && chunk + part * LANES < D / 8)
+                    sum += dot8(o[r][part], *(const uint4 *)(d_o + row * head_tile<D>::PITCH + (chunk + part * LANES) * 8));
+#pragma unroll
+            for (int distance = LANES / 2; distance > 0; distance /= 2)
+                sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+            if (row < padded && chunk == 0)
+                to[row] = make_float2(minus_lse[r], sum);
+        }
+    }
+};
+
+template <int D, bool KEEP, int THREADS, int TILES, int HELD>
 __global__ void __launch_bounds__(THREADS, 1) attention_head_backward_kernel(const struct head_args args)
 {
     SHARED_DYNAMIC(bf16, q);
@@ -165,28 +280,39 @@ __global__ void __launch_bounds__(THREADS, 1) attention_head_backward_kernel(con
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
     const int queries = (args.queries + 15) / 16 * 16, keys = (args.keys + 15) / 16 * 16;
     bf16 *const d_o = q + queries * PITCH, *const k = d_o + queries * PITCH, *const v = k + keys * PITCH;
-    float *const lse = (float *)(v + keys * PITCH), *const row_sum = lse + queries;
-    const struct head_shared sh = {q, k, v, d_o, lse, row_sum, (bf16 *)(row_sum + queries), queries + 8};
+    float2 *const rows = (float2 *)(v + keys * PITCH);
+    const struct head_shared sh = {q, k, v, d_o, rows, (bf16 *)(rows + queries), queries + 8};
     const int64_t q_head = head_offset(args.q_view, b, h), k_head = head_offset(args.k_view, b, h);
     const int64_t v_head = head_offset(args.v_view, b, h), o_head = head_offset(args.o_view, b, h);
+    const float *const lse = args.lse + (int64_t)blockIdx.x * args.queries;
 
+    rows_of_o<D> o;
     load_rows<D>(d_o, args.d_o + o_head, args.o_view.row, args.queries, queries);
     cp_async_commit();
+    o.load(args, args.o + o_head, lse, 0);
     load_rows<D>(q, args.q + q_head, args.q_view.row, args.queries, queries);
     load_rows<D>(k, args.k + k_head, args.k_view.row, args.keys, keys);
     load_rows<D>(v, args.v + v_head, args.v_view.row, args.keys, keys);
     cp_async_commit();
     cp_async_wait<1>();
     __syncthreads();
-    prepare_rows<D>(args, d_o, args.o + o_head, args.lse + (int64_t)blockIdx.x * args.queries, queries, lse, row_sum);
+    o.sum(d_o, 0, queries, rows);
+    for (int first = o.AHEAD * o.count(); first < queries; first += o.AHEAD * o.count()) {
+        o.load(args, args.o + o_head, lse, first);
+        o.sum(d_o, first, queries, rows);
+    }
     cp_async_wait<0>();
     __syncthreads();
-    for (int key = warp * 16; key < args.keys; key += warps * 16)
-        backward_keys<D, KEEP>(sh, args, key, k_head, v_head, lane);
-    if (KEEP)
+    for (int key = warp * TILES * 16; key < args.keys; key += warps * TILES * 16)
+        backward_keys<D, KEEP, TILES, HELD>(sh, args, key, k_head, v_head, lane);
+    if (KEEP) {
         __syncthreads();
-    for (int query = warp * 16; query < args.queries; query += warps * 16)
-        backward_queries<D, KEEP>(sh, args, query, q_head, lane);
+        for (int query = warp * TILES * 16; query < args.queries; query += warps * TILES * 16)
+            backward_queries_kept<D, TILES>(sh, args, query, q_head, lane);
+    } else {
+        for (int query = warp * 16; query < args.queries; query += warps * 16)
+            backward_queries_again<D>(sh, args, query, q_head, lane);
+    }
 }
 
 /* ---- host ---- */
@@ -200,36 +326,55 @@ static size_t shared_bytes(const struct attention_desc *d, bool keep)
 
 static bool keeps(const struct attention_desc *d, size_t limit) { return d->head_dim <= 80 && shared_bytes(d, true) <= limit; }
 
-size_t attention_head_backward_shared(const struct attention_desc *d, size_t limit)
+/* Most threads, and tiles of 16 keys (then of queries) a warp owns at once: what the registers of their operands and gradients
+ * leave room for (no loop over keys or queries spills; registers go to warps by the 4). Two tiles halve what is read from
+ * shared memory for each product, one has twice the warps to hide latency. */
+struct head_size {
+    int threads, tiles, held; /* held: of v's 16-column steps in registers */
+};
+static constexpr head_size size_of(int d, bool keep, int choice)
 {
-    size_t bytes = shared_bytes(d, keeps(d, limit));
-    return head_desc_ok(d) && bytes <= limit ? bytes : 0;
+    if (keep && d <= 64)
+        return choice == 1 ? head_size{416, 1, d / 16 - 1} : head_size{224, 2, d / 16};
+    return head_size{keep ? 384 : d <= 80 ? 288 : 256, 1, d / 16};
 }
 
-/* Most threads: gradients of 16 rows in registers without spilling, in whole warps for each scheduler. */
-static constexpr int threads_of(int d, bool keep) { return !keep ? d <= 96 ? 288 : 256 : d <= 64 ? 416 : 384; }
+int attention_head_backward_choices(const struct attention_desc *d, size_t limit)
+{
+    const bool keep = keeps(d, limit);
+    if (!head_desc_ok(d) || shared_bytes(d, keep) > limit)
+        return 0;
+    return keep && d->head_dim <= 64 ? 2 : 1;
+}
 
-template <int D, bool KEEP>
+template <int D, bool KEEP, int CHOICE>
 static void launch_backward(struct backend *be, const struct attention_desc *d, const struct head_args &args)
 {
-    constexpr int THREADS = threads_of(D, KEEP);
+    constexpr head_size SIZE = size_of(D, KEEP, CHOICE);
     const int64_t longest = d->queries > d->keys ? d->queries : d->keys;
-    launch(be, "attention_head_backward", attention_head_backward_kernel<D, KEEP, THREADS>, dim3((unsigned)(d->batch * d->heads)),
-           dim3(head_threads(divide_up(longest, 16), THREADS)), shared_bytes(d, KEEP), args);
+    launch(be, "attention_head_backward", attention_head_backward_kernel<D, KEEP, SIZE.threads, SIZE.tiles, SIZE.held>,
+           dim3((unsigned)(d->batch * d->heads)), dim3(head_threads(divide_up(longest, 16 * SIZE.tiles), SIZE.threads)),
+           shared_bytes(d, KEEP), args);
 }
 
-void attention_head_backward(struct backend *be, const struct attention_desc *d, const struct attention_call *call, size_t limit)
+void attention_head_backward(struct backend *be, const struct attention_desc *d, const struct attention_call *call, size_t limit,
+                             int choice)
 {
     const struct head_args args = head_args_of(d, call);
+    const bool keep = keeps(d, limit);
     VT_CHECK(head_aligned(call->d_o) && head_aligned(call->dq) && head_aligned(call->dk) && head_aligned(call->dv));
     with_head_dim(d->head_dim, [&](auto dim) {
         constexpr int D = decltype(dim)::value;
-        if constexpr (D <= 80) {
-            if (keeps(d, limit)) {
-                launch_backward<D, true>(be, d, args);
+        if constexpr (D <= 64)
+            if (keep && choice == 1) {
+                launch_backward<D, true, 1>(be, d, args);
                 return;
             }
-        }
-        launch_backward<D, false>(be, d, args);
+        if constexpr (D <= 80)
+            if (keep) {
+                launch_backward<D, true, 0>(be, d, args);
+                return;
+            }
+        launch_backward<D, false, 0>(be, d, args);
     });
 }

@@ -1,25 +1,24 @@
 /* Whole-head attention forward, bf16, keys <= 272, d in {32, 64, 80, 96, 128}: o = softmax(scale q k^T) v, lse.
  *
- * One block per (image, head). K and V lie in shared memory; each warp takes tiles of 16 query rows in turn and keeps their
- * whole row of scores in registers, so the softmax is exact, in one pass, with no rescaling. K arrives first, so the scores of a
- * warp's first tile are computed while V is under way.
+ * One block per (image, head). K and V lie in shared memory; each warp takes tiles of 16 query rows in turn, by way of 16 rows of
+ * shared memory of its own, and keeps their whole row of scores in registers, so the softmax is exact, in one pass, with no
+ * rescaling. K and the first queries arrive first, so the scores of a warp's first tile are computed while V is under way; a
+ * next tile's queries are fetched during the rest of this one. All global accesses are 16 bytes a lane, neighbours side by side.
  * Moves q, k, v, o once: 8 d bytes a token and head. Bound by memory at a ViT's lengths: 256 FLOP per 4 d bytes of k and v
  * for each 16 queries keep the tensor cores about half busy. */
 #include "backend/cuda/attention_head.cuh"
 
-/* Operand a of 16 columns of 16 query rows, straight from global memory; rows past the last are zero. */
-__device__ inline void load_queries(uint32_t a[4], const bf16 *at, int64_t stride, int rows_left)
+/* Starts the copy of a tile's queries to the warp's own 16 rows, zeros past the last. All of the warp. */
+template <int D>
+__device__ inline void load_queries(bf16 *to, const bf16 *q, int64_t stride, int tile, int queries, int lane)
 {
-#pragma unroll
-    for (int e = 0; e < 4; e++)
-        a[e] = e % 2 * 8 < rows_left ? *(const uint32_t *)(at + e % 2 * 8 * stride + e / 2 * 8) : 0;
+    load_rows<D>(to, q + tile * 16 * stride, stride, queries - tile * 16, 16, lane, 32);
 }
 
 /* The scores of 16 queries over all keys: score[2 j] and [2 j + 1] are those of keys 16 j..+15; columns past the last key are
- * -inf. `q` is this lane's first element, of a row with rows_left rows from it on. */
+ * -inf. */
 template <int D, int TILES>
-__device__ inline void scores_of_tile(float (*score)[4], const bf16 *q, int64_t stride, int rows_left, const bf16 *k, int keys,
-                                      int lane)
+__device__ inline void scores_of_tile(float (*score)[4], const bf16 *q, const bf16 *k, int keys, int lane)
 {
     constexpr int PITCH = head_tile<D>::PITCH;
 #pragma unroll
@@ -27,10 +26,10 @@ __device__ inline void scores_of_tile(float (*score)[4], const bf16 *q, int64_t 
 #pragma unroll
         for (int e = 0; e < 4; e++)
             score[n][e] = 0.0f;
-#pragma unroll (TILES <= 13 ? head_tile<D>::STEPS : 1) /* else the next step's operands spill */
+#pragma unroll (TILES <= 9 ? head_tile<D>::STEPS : 1) /* else the next step's operands spill */
     for (int step = 0; step < head_tile<D>::STEPS; step++) {
         uint32_t a[4];
-        load_queries(a, q + step * 16, stride, rows_left);
+        load_a(a, q + step * 16, PITCH, lane);
 #pragma unroll
         for (int j = 0; j < TILES; j++)
             if (j * 16 < keys) {
@@ -117,10 +116,14 @@ template <int D, int TILES, int THREADS, int BLOCKS>
 __global__ void __launch_bounds__(THREADS, BLOCKS) attention_head_forward_kernel(const struct head_args args)
 {
     SHARED_DYNAMIC(bf16, k);
+    constexpr int PITCH = head_tile<D>::PITCH;
     const int b = (int)blockIdx.x / args.heads, h = (int)blockIdx.x % args.heads;
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
     const int padded = (args.keys + 15) / 16 * 16, tiles = (args.queries + 15) / 16;
-    bf16 *const v = k + padded * head_tile<D>::PITCH;
+    bf16 *const v = k + padded * PITCH, *const own_q = v + (padded + warp * 16) * PITCH;
+    const bf16 *const q = args.q + head_offset(args.q_view, b, h);
+    if (warp < tiles)
+        load_queries<D>(own_q, q, args.q_view.row, warp, args.queries, lane);
     load_rows<D>(k, args.k + head_offset(args.k_view, b, h), args.k_view.row, args.keys, padded);
     cp_async_commit();
     load_rows<D>(v, args.v + head_offset(args.v_view, b, h), args.v_view.row, args.keys, padded);
@@ -133,13 +136,18 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) attention_head_forward_kernel
         uint32_t p[TILES][4];
         if (tile < tiles) {
             float score[2 * TILES][4];
-            const int row = tile * 16 + lane / 4;
-            const bf16 *q = args.q + head_offset(args.q_view, b, h) + row * args.q_view.row + lane % 4 * 2;
-            scores_of_tile<D, TILES>(score, q, args.q_view.row, args.queries - row, k, args.keys, lane);
-            exponentiate<TILES>(p, score, args.scale * LOG2_E, largest, sum);
+            scores_of_tile<D, TILES>(score, own_q, k, args.keys, lane);
+            __syncwarp(); /* all of the warp have read */
+            if (tile + warps < tiles)
+                load_queries<D>(own_q, q, args.q_view.row, tile + warps, args.queries, lane);
+            cp_async_commit();
+            exponentiate<TILES>(p, score, args.scale_log2, largest, sum);
         }
         if (first == 0) {
-            cp_async_wait<0>();
+            if (tile < tiles)
+                cp_async_wait<1>();
+            else
+                cp_async_wait<0>();
             __syncthreads();
         }
         if (tile >= tiles)
@@ -152,6 +160,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) attention_head_forward_kernel
         for (int half = 0; half < 2; half++)
             if (lane % 4 == 0 && tile * 16 + lane / 4 + half * 8 < args.queries)
                 lse[half * 8] = (largest[half] + log2f(sum[half])) * LN_2;
+        cp_async_wait<0>();
+        __syncwarp();
     }
 }
 
@@ -159,9 +169,20 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) attention_head_forward_kernel
 
 enum { KEYS_MAX = 272 };
 
-/* Threads and blocks per multiprocessor: what the registers of a row of scores leave room for without spilling. */
-static constexpr int threads_of(int d, int tiles) { return tiles <= 13 ? 128 : d <= 80 ? 192 : 256; }
-static constexpr int blocks_of(int d, int tiles) { return tiles > 13 && d > 80 ? 1 : tiles <= 9 || (tiles <= 13 && d <= 64) ? 3 : 2; }
+/* Threads and blocks per multiprocessor: what the registers of a row of scores leave room for (the scores' loop does not
+ * spill). A ViT's 13 tiles take 7 warps 2 turns, twice on a multiprocessor, or 4 warps 4 turns, three times. */
+struct head_size {
+    int threads, blocks;
+};
+static constexpr head_size size_of(int d, int tiles, int choice)
+{
+    if (tiles > 13)
+        return d <= 80 ? head_size{192, 2} : head_size{288, 1};
+    if (tiles > 9)
+        return choice == 1 ? head_size{128, 3} : head_size{224, d <= 96 ? 2 : 1};
+    return head_size{160, tiles > 5 && d > 96 ? 2 : 3};
+}
+static constexpr int choices_of(int d, int tiles) { return tiles == 13 && d <= 64 ? 2 : 1; }
 
 /* body(constant<TILES>) for the least kernel that takes so many keys. */
 template <typename Body> static void with_tiles(int64_t keys, Body body)
@@ -176,22 +197,50 @@ template <typename Body> static void with_tiles(int64_t keys, Body body)
         body(constant<17>{});
 }
 
-size_t attention_head_forward_shared(const struct attention_desc *d, size_t limit)
+static unsigned threads_for(const struct attention_desc *d, head_size size)
 {
-    size_t bytes = (size_t)(2 * head_padded(d->keys) * (d->head_dim + 8)) * sizeof(bf16);
-    return head_desc_ok(d) && d->keys <= KEYS_MAX && bytes <= limit ? bytes : 0;
+    return head_threads(divide_up(d->queries, 16), size.threads);
 }
 
-void attention_head_forward(struct backend *be, const struct attention_desc *d, const struct attention_call *call)
+static size_t shared_bytes(const struct attention_desc *d, head_size size)
 {
-    const size_t shared = attention_head_forward_shared(d, SIZE_MAX);
+    const int64_t rows = 2 * head_padded(d->keys) + threads_for(d, size) / 32 * 16;
+    return (size_t)(rows * (d->head_dim + 8)) * sizeof(bf16);
+}
+
+int attention_head_forward_choices(const struct attention_desc *d, size_t limit)
+{
+    int choices = 0;
+    if (!head_desc_ok(d) || d->keys > KEYS_MAX)
+        return 0;
+    with_tiles(d->keys, [&](auto tiles) {
+        const int most = choices_of((int)d->head_dim, decltype(tiles)::value);
+        while (choices < most && shared_bytes(d, size_of((int)d->head_dim, decltype(tiles)::value, choices)) <= limit)
+            choices++;
+    });
+    return choices;
+}
+
+template <int D, int TILES, int CHOICE>
+static void launch_forward(struct backend *be, const struct attention_desc *d, const struct head_args &args)
+{
+    constexpr head_size SIZE = size_of(D, TILES, CHOICE);
+    launch(be, "attention_head_forward", attention_head_forward_kernel<D, TILES, SIZE.threads, SIZE.blocks>,
+           dim3((unsigned)(d->batch * d->heads)), dim3(threads_for(d, SIZE)), shared_bytes(d, SIZE), args);
+}
+
+void attention_head_forward(struct backend *be, const struct attention_desc *d, const struct attention_call *call, int choice)
+{
     const struct head_args args = head_args_of(d, call);
     with_head_dim(d->head_dim, [&](auto dim) {
         with_tiles(d->keys, [&](auto tiles) {
             constexpr int D = decltype(dim)::value, TILES = decltype(tiles)::value;
-            constexpr int THREADS = threads_of(D, TILES), BLOCKS = blocks_of(D, TILES);
-            launch(be, "attention_head_forward", attention_head_forward_kernel<D, TILES, THREADS, BLOCKS>,
-                   dim3((unsigned)(d->batch * d->heads)), dim3(head_threads(divide_up(d->queries, 16), THREADS)), shared, args);
+            if constexpr (choices_of(D, TILES) > 1)
+                if (choice == 1) {
+                    launch_forward<D, TILES, 1>(be, d, args);
+                    return;
+                }
+            launch_forward<D, TILES, 0>(be, d, args);
         });
     });
 }

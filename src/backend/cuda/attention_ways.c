@@ -25,10 +25,10 @@ static vt_status only_choice(const struct attention_way *way)
 
 static vt_status open_head(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
 {
-    VT_TRY(only_choice(way));
-    size_t shared = way->backward ? attention_head_backward_shared(desc, cuda->shared_bytes)
-                                  : attention_head_forward_shared(desc, cuda->shared_bytes);
-    return shared ? VT_OK : VT_FAIL(VT_E_UNSUPPORTED, "attention: the whole-head kernel does not take this shape");
+    int choices = way->backward ? attention_head_backward_choices(desc, cuda->shared_bytes)
+                                : attention_head_forward_choices(desc, cuda->shared_bytes);
+    return way->choice < choices ? VT_OK
+                                 : VT_FAIL(VT_E_UNSUPPORTED, "attention: the whole-head kernel does not take this shape");
 }
 
 static void enqueue_head(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
@@ -36,9 +36,9 @@ static void enqueue_head(struct cuda_backend *cuda, const struct attention_desc 
 {
     (void)workspace;
     if (way->backward)
-        attention_head_backward(&cuda->base, desc, call, cuda->shared_bytes);
+        attention_head_backward(&cuda->base, desc, call, cuda->shared_bytes, way->choice);
     else
-        attention_head_forward(&cuda->base, desc, call);
+        attention_head_forward(&cuda->base, desc, call, way->choice);
 }
 
 static vt_status open_plain(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
@@ -154,7 +154,7 @@ vt_status attention_way_restore(struct cuda_backend *cuda, const struct attentio
 
 void attention_way_name(const struct attention_way *way, char *text, size_t bytes)
 {
-    if (way->cudnn)
+    if (way->cudnn || way->choice)
         snprintf(text, bytes, "%s.%d", way->kind->name, way->choice);
     else
         snprintf(text, bytes, "%s", way->kind->name);
