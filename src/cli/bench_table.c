@@ -8,8 +8,8 @@
 #include "train/op_time.h"
 
 static const char *const PART_NAMES[PART_COUNT] = {
-    [PART_LINEAR] = "linears", [PART_ATTENTION] = "attention", [PART_NORM] = "norms",     [PART_INPUT] = "input, embedding",
-    [PART_LOSS] = "head, loss", [PART_OPTIMIZER] = "optimizer", [PART_OTHER] = "other"};
+    [PART_LINEAR] = "linears", [PART_ATTENTION] = "attention", [PART_NORM] = "norms",     [PART_INPUT] = "input",
+    [PART_LOSS] = "head", [PART_OPTIMIZER] = "optimizer", [PART_OTHER] = "other"};
 
 /* ---- an op under test ---- */
 

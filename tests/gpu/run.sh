@@ -1,17 +1,21 @@
 #!/bin/sh
 # Everything that needs an NVIDIA GPU, in stages of at most 8 minutes. Each prints one table; run it again to go on where it
 # stopped (what passed with this build is not repeated).
-#   tests/gpu/run.sh [options] STAGE...     build ops model train nccl sanitizer bench, or all
+#   tests/gpu/run.sh [options] STAGE...     build ops model bench train nccl bench_data bench_modes sanitizer, or all: in
+#                      this order, which is that of worth
 #     --build DIR        build folder (default: build, or the bundle's)
 #     --results DIR      each table also goes to DIR/STAGE.txt (default: BUILD/gpu-results)
 #     --device NAME      what is tested: cuda; cpu proves the stages themselves on any machine
 #     --quick            small models and few steps
+#     --limit SECONDS    of each stage (default: 480)
 #     --bundle DIR       libraries, tools and pictures from an unpacked bundle (bundle.sh)
 # Exit: 0 passed, 1 failed, 75 out of time (run it again), 77 skipped: no GPU here.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 source=$(cd "$here/../.." && pwd)
-build='' results='' device=cuda quick='' bundle=''
+build='' results='' device=cuda quick='' bundle='' stage_limit=480
+all_stages="build ops model bench train nccl bench_data bench_modes sanitizer"
+usage() { sed -n '2,/^set/p' "$0" | grep '^#' >&2; exit 2; }
 stages=''
 while [ $# -gt 0 ]; do
   case $1 in
@@ -20,13 +24,13 @@ while [ $# -gt 0 ]; do
   --device) device=$2 && shift ;;
   --bundle) bundle=$(cd "$2" && pwd) && shift ;;
   --quick) quick=1 ;;
-  all) stages="build ops model train nccl sanitizer bench" ;;
-  build | ops | model | train | nccl | sanitizer | bench) stages="$stages $1" ;;
-  *) sed -n '2,10p' "$0" >&2; exit 2 ;;
+  --limit) stage_limit=$2 && shift ;;
+  all) stages=$all_stages ;;
+  *) case " $all_stages " in *" $1 "*) stages="$stages $1" ;; *) usage ;; esac ;;
   esac
   shift
 done
-[ -n "$stages" ] || { sed -n '2,10p' "$0" >&2; exit 2; }
+[ -n "$stages" ] || usage
 [ -n "$build" ] || build=${bundle:-$source}/build
 gpu_here() {
   if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then return 0; fi
@@ -42,6 +46,7 @@ results=${results:-$build/gpu-results}
 mkdir -p "$results" || exit 1
 . "$here/environment.sh"
 . "$here/stages.sh"
+. "$here/bench_stages.sh"
 final=0
 for stage in $stages; do
   run_stage "$stage" || rc=$?

@@ -1,6 +1,6 @@
 # Sourced by run.sh: the stages. A stage is a list of cases; a case that passed leaves its line in $state and is not run again.
+# A stage prints its table with what it has, also when its time ends before its cases do.
 # shellcheck shell=sh disable=SC2154,SC2086
-stage_seconds=480
 
 # What was tested: cases of another build do not count.
 build_id() { cat "$build/vitrail" "$build/libvitrail_cuda.so" 2>/dev/null | cksum | tr ' ' -; }
@@ -12,6 +12,7 @@ left() { echo $((stage_seconds - ($(seconds) - stage_start))); }
 run_stage() {
   stage=$1
   stage_start=$(seconds)
+  stage_seconds=$stage_limit
   mkfifo "$build/.table.$$" || return 1
   tee "$results/$stage.txt" <"$build/.table.$$" &
   tee_pid=$!
@@ -67,6 +68,9 @@ tail_of() { [ $stage_late -ne 0 ] || { echo "    ... exit code $code; the end of
 version_of() { "$@" 2>/dev/null | grep -oE '[0-9]+\.[0-9.]+' | head -1; }
 library_here() { for dir in $(echo "$LD_LIBRARY_PATH" | tr : ' ') "$toolkit/lib64"; do [ -e "$dir/$1" ] && realpath "$dir/$1" && return; done; }
 
+# What this compiler says that those of the development did not; the build stage alone lets it pass (VT_WERROR).
+warnings_in() { grep -cE 'warning( |:|#)' "$1"; }
+
 stage_build() {
   state=$build/gpu-state/build
   mkdir -p "$state"
@@ -81,16 +85,17 @@ stage_build() {
   cuda=ON
   [ "$device" = cuda ] || cuda=AUTO
   if ! try configure 120 cmake -S "$source" -B "$build" -G "$generator" -DCMAKE_BUILD_TYPE=Release -DWITH_TESTS=ON \
-    -DWITH_CUDA=$cuda -DCMAKE_CUDA_ARCHITECTURES="$(gpu_architecture)" -DNCCL_ROOT="$nccl_root" -DCUDNN_ROOT="$cudnn_root"; then
+    -DVT_WERROR=OFF -DWITH_CUDA=$cuda -DCMAKE_CUDA_ARCHITECTURES="$(gpu_architecture)" -DNCCL_ROOT="$nccl_root" -DCUDNN_ROOT="$cudnn_root"; then
     tail_of
     return 1
   fi
   printf '%-10s %4d s\n' configure "$took"
-  targets='vitrail test_ops gpu_model mpi_nccl_ranks'
+  targets='vitrail test_ops gpu_model mpi_nccl_ranks gpu_make_jpegs'
   grep -q '^CMAKE_CUDA_COMPILER:' "$build/CMakeCache.txt" && targets="$targets vitrail_cuda"
   for target in $targets; do
     if try "$target" 480 cmake --build "$build" -j "${JOBS:-$(nproc)}" --target "$target"; then
-      printf '%-10s %4d s  %s\n' built "$took" "$target"
+      printf '%-10s %4d s  %-16s %d warnings\n' built "$took" "$target" "$(warnings_in "$log")"
+      grep -m 3 -E 'warning( |:|#)' "$log" | cut -c 1-160 | sed 's/^/    /'
     else
       [ $stage_late -ne 0 ] || printf '%-10s %4d s  %s\n' FAILED "$took" "$target"
       tail_of
@@ -100,17 +105,39 @@ stage_build() {
   [ $stage_failed -eq 0 ] && [ $stage_late -eq 0 ]
 }
 
-# Every op in every dtype and odd shape, forward and backward, against the reference.
+# ops_case NAME FILTER SECONDS [VARIABLE=value ...]: a line of the table; fails when it did, or time ran out.
+ops_case() {
+  label=$1 filter=$2 limit_s=$3
+  shift 3
+  try "$label" "$limit_s" env "$@" "$build/tests/test_ops" "$device" "$filter"
+  ok=$?
+  [ $stage_late -eq 0 ] || return 1
+  worst=$(sed -nE 's/^(ok|FAILED) .* ([0-9]+\.[0-9]{2})  .*/\2/p' "$log" | sort -n | tail -1)
+  refused=$(grep -c '^refused ' "$log")
+  printf '%-24s %6d %6d %7d  %-11s %7d\n' "$label" "$(grep -c '^ok ' "$log")" "$(grep -c '^FAILED ' "$log")" "$refused" "${worst:--}" "$took"
+  [ $ok -eq 0 ] || { grep '^FAILED ' "$log" | head -8 | sed 's/^/    /' && tail_of; }
+  return $ok
+}
+
+# Every op in every dtype and odd shape, forward and backward, against the reference: by what would be chosen unasked, then every
+# other way to attention and to a linear layer, each made to refuse what it does not take instead of giving way.
 stage_ops() {
-  printf '%-14s %6s %6s  %-8s %s\n' op passed failed worst/limit seconds
-  for family in linear attention add_norm patchify embed pool dropout loss reduce_add cast scalars_reset norm adamw sgd; do
-    [ -z "$quick" ] || [ $family != attention ] || continue
-    try $family 240 "$build/tests/test_ops" "$device" "$family:"
-    ok=$?
+  printf '%-24s %6s %6s %7s  %-11s %7s\n' op passed failed refused worst/limit seconds
+  for family in linear activation add_norm patchify embed pool dropout loss reduce_add cast scalars_reset norm adamw sgd; do
+    ops_case $family "$family:" 240
     [ $stage_late -eq 0 ] || return
-    worst=$(sed -nE 's/^(ok|FAILED) .* ([0-9]+\.[0-9]{2})  .*/\2/p' "$log" | sort -n | tail -1)
-    printf '%-14s %6d %6d  %-8s %4d\n' $family "$(grep -c '^ok ' "$log")" "$(grep -c '^FAILED ' "$log")" "${worst:--}" "$took"
-    [ $ok -eq 0 ] || { grep '^FAILED ' "$log" | head -8 | sed 's/^/    /' && tail_of; }
+  done
+  [ -z "$quick" ] || return
+  ops_case attention attention: 240 VT_CUDA_TUNE=off
+  [ "$device" = cuda ] || return
+  for way in head cudnn-graph cudnn-unified plain; do
+    [ $stage_late -eq 0 ] || return
+    ops_case "attention, $way" attention: 150 VT_CUDA_TUNE=off VT_CUDA_TUNE_FILE= VT_CUDA_ATTENTION=$way VT_CUDA_ATTENTION_STRICT=1 || continue
+    [ $way = plain ] || [ "$refused" -gt 0 ] || { stage_failed=1; echo "    took every case, fp32 too: VT_CUDA_ATTENTION_STRICT is not heeded"; }
+  done
+  for route in fused split scratch; do
+    [ $stage_late -eq 0 ] || return
+    ops_case "linear, $route" linear: 120 VT_CUDA_TUNE=off VT_CUDA_TUNE_FILE= VT_CUDA_LINEAR=$route
   done
 }
 
@@ -125,6 +152,12 @@ stage_model() {
     grep -E '^(ok|FAILED) ' "$log"
     [ $ok -eq 0 ] || tail_of
   done
+}
+
+# A config that says little, to be completed on the command line.
+plain_config() {
+  printf 'loss:\n  smoothing: 0.1\n' >"$state/plain.yaml"
+  echo "$state/plain.yaml"
 }
 
 # losses RUN: "step loss" lines; the last record of a step counts.
@@ -151,11 +184,15 @@ fashion() {
   return 1
 }
 
-# train NAME DEVICE DTYPE [override ...]: a run on Fashion-MNIST in $state/NAME, unless it is there.
+# train NAME DEVICE DTYPE [override ...]: a run on Fashion-MNIST in $state/NAME, unless it is there. $tuning: a run whose choices it
+# takes, so that nothing is timed anew.
 train() {
   name=$1 on=$2 dtype=$3
   shift 3
-  [ -e "$state/$stage.$name.log.ok" ] || rm -rf "${state:?}/$name"
+  if [ ! -e "$state/$stage.$name.log.ok" ]; then
+    rm -rf "${state:?}/$name"
+    if [ -e "$state/${tuning:-none}/tuning.txt" ]; then mkdir -p "$state/$name" && cp "$state/$tuning/tuning.txt" "$state/$name/"; fi
+  fi
   try "$name" 300 ${launch:-} "$build/vitrail" train "$source/configs/fashion_mnist.yaml" data.train="$data#train" data.val="$data#val" \
     run.dir="$state/$name" train.duration=${steps}steps run.log_every=1 eval.every=${steps}steps checkpoint.every=${steps}steps \
     compute.device=$on compute.dtype=$dtype "$@" && return 0
@@ -166,27 +203,50 @@ train() {
 # verdict OK TEXT
 verdict() { if [ "$1" -eq 0 ]; then echo "ok     $2"; else echo "FAILED $2" && stage_failed=1; fi; }
 
-# The same run on the CPU and on the device: the same losses at first, the same accuracy at the end, the same bits twice.
-stage_train() {
-  steps=300
-  [ -z "$quick" ] || steps=30
-  fashion && train cpu cpu fp32 && train device $device fp32 && train again $device fp32 && train bf16 $device bf16 || return
+# worst_of RUN REFERENCE STEPS: the largest relative difference of the losses of steps 1 to STEPS; nothing where one is missing.
+worst_of() {
+  { losses "$state/$2" | sed 's/^/r /' && losses "$state/$1" | sed 's/^/c /'; } | awk -v n="$3" '
+    $1 == "r" {r[$2] = $3} $1 == "c" {c[$2] = $3}
+    END {for (s = 1; s <= n; s++) {
+           if (!(s in r) || !(s in c)) exit
+           d = c[s] - r[s]; if (d < 0) d = -d
+           if (d / r[s] > w) w = d / r[s]}
+         printf "%.2e", w}'
+}
+# parity RUN LIMIT: against the CPU in fp32, over the first 20 steps.
+parity() {
+  worst=$(worst_of $1 cpu $parity_steps)
+  awk -v w="$worst" -v l="$2" 'BEGIN {exit !(w != "" && w + 0 <= l)}'
+  verdict $? "$1: losses of steps 1 to $parity_steps within $2 of the CPU's in fp32: ${worst:-missing}"
+}
+
+train_table() {
   printf '%6s %12s %12s %12s   train/loss\n' step "cpu fp32" "$device fp32" "$device bf16"
-  for step in 1 2 3 5 10 20 30 50 100 200 300; do
+  for step in 1 2 3 5 10 15 20 30 50 100 200 300; do
     [ $step -gt $steps ] || printf '%6d %12.8s %12.8s %12.8s\n' $step "$(loss_at "$state/cpu" $step)" "$(loss_at "$state/device" $step)" \
       "$(loss_at "$state/bf16" $step)"
   done
   for run in cpu device bf16; do
-    printf '%-8s val/top1 %s  val/loss %s  images/s %.0f\n' $run "$(last_of "$state/$run" val/top1)" "$(last_of "$state/$run" val/loss)" \
-      "$(last_of "$state/$run" perf/images_per_s)"
+    [ ! -e "$state/$stage.$run.log.ok" ] || printf '%-8s val/top1 %s  val/loss %s  images/s %.0f\n' $run "$(last_of "$state/$run" val/top1)" \
+      "$(last_of "$state/$run" val/loss)" "$(last_of "$state/$run" perf/images_per_s)"
   done
-  near "$(loss_at "$state/device" 1)" "$(loss_at "$state/cpu" 1)" 1e-5; verdict $? "first loss, fp32: within 1e-5"
-  near "$(loss_at "$state/device" 5)" "$(loss_at "$state/cpu" 5)" 1e-3; verdict $? "loss at step 5, fp32: within 1e-3"
-  near "$(loss_at "$state/bf16" 5)" "$(loss_at "$state/cpu" 5)" 2e-2; verdict $? "loss at step 5, bf16: within 2e-2"
+}
+
+# The same run on the CPU and on the device: the same losses at first, the same accuracy at the end, the same bits twice.
+stage_train() {
+  steps=300 parity_steps=20
+  [ -z "$quick" ] || steps=30
+  fashion || return
+  train cpu cpu fp32 && train device $device fp32 && tuning=device train again $device fp32 && train bf16 $device bf16
+  tuning=''
+  train_table
+  [ $stage_late -eq 0 ] && [ $stage_failed -eq 0 ] || return
+  parity device 1e-4
+  parity bf16 1e-2
   near "$(last_of "$state/device" val/loss)" "$(last_of "$state/cpu" val/loss)" 0.05; verdict $? "last val/loss, fp32: within 5 %"
   near "$(last_of "$state/bf16" val/loss)" "$(last_of "$state/cpu" val/loss)" 0.08; verdict $? "last val/loss, bf16: within 8 %"
   losses "$state/device" >"$state/a" && losses "$state/again" >"$state/b" && [ -s "$state/a" ] && cmp -s "$state/a" "$state/b"
-  verdict $? "the same run twice: the same losses to the last digit"
+  verdict $? "the same run twice, with the choices of the first: the same losses to the last digit"
 }
 
 # 2 and 4 ranks on the one GPU: collectives and buckets by exact sums, then a run beside the one of a single rank.
@@ -210,59 +270,72 @@ stage_nccl() {
     near "$(loss_at "$state/two-$wire" 10)" "$(loss_at "$state/one" 10)" 1e-2
     verdict $? "train, 2 ranks, $wire wire: loss at step 10 $(loss_at "$state/two-$wire" 10), 1 rank $(loss_at "$state/one" 10) (within 1e-2)"
   done
+  overlap
 }
 
+# What share of a model's gradients is on its way before backward ends, and what of the sums shows: of B/16 with the buckets that
+# a cluster would use. The times are those of ranks that take turns on one GPU.
+overlap() {
+  what=vit_b16 rows=64 bucket=25
+  [ "$device" = cuda ] && [ -z "$quick" ] || { what=vit_ti16 rows=4 bucket=1; }
+  try overlap 120 mpirun --oversubscribe --bind-to none -np 2 sh "$here/share_gpu.sh" "$build/vitrail" bench step "$(plain_config)" model.name=$what \
+    data.train=synthetic data.batch=$rows train.duration=100ksteps compute.device=$device comm.bucket_mb=$bucket --json --steps 3
+  ok=$?
+  [ $stage_late -eq 0 ] || return
+  early=$(number_of "$log" comm_early_fraction)
+  printf '%-10s batch %d, buckets of %d MB: step %.1f ms, exposed communication %.2f ms, enqueued before backward ends %.3f of the bytes\n' \
+    $what $rows $bucket "$(number_of "$log" step_ms)" "$(number_of "$log" comm_exposed_ms)" "${early:-0}"
+  [ $ok -eq 0 ] || { tail_of; return; }
+  awk -v e="${early:-0}" 'BEGIN {exit !(e >= 0.8)}'
+  verdict $? "overlap, 2 ranks: at least 80 % of the gradient's bytes enqueued before backward ends"
+}
+
+# Its options have changed names: the one that leaves kernels out, by part of their names.
+sanitizer_excludes() {
+  for option in --kernel-name-exclude --kernel-regex-exclude; do
+    compute-sanitizer --help 2>&1 | grep -q -- "$option" && echo $option && return
+  done
+}
+
+# sanitize TOOL PROGRAM FILTER [option...]
+sanitize() {
+  tool=$1 program=$2 filter=$3
+  shift 3
+  try "$tool-$program-$filter" 60 env VT_CUDA_TUNE=off VT_CUDA_TUNE_FILE= VT_CUDA_ATTENTION=head VT_CUDA_LINEAR="${linear:-}" \
+    compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 "$@" "$build/tests/$program" cuda "$filter"
+  ok=$?
+  [ $stage_late -eq 0 ] || return 1
+  printf '%-10s %-34s %-44s %7d\n' $tool "$program $filter" "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -1 | sed 's/^=* *//')" "$took"
+  [ $ok -eq 0 ] || tail_of
+  return 0
+}
+
+# Less than five minutes. Nothing is timed, attention is our own kernel, and what vendors' kernels do is not asked: initcheck is
+# known to take their padded loads for mistakes, and racecheck is slow on them. So racecheck and initcheck see ops that have none
+# of theirs; a whole model under initcheck leaves theirs out, with column sums of our own (VT_CUDA_LINEAR=split), as what
+# a kernel wrote that was left out counts as never written.
 stage_sanitizer() {
   if ! command -v compute-sanitizer >/dev/null; then
     echo "SKIPPED: compute-sanitizer is not installed"
     [ "$device" != cuda ] || stage_failed=1
     return
   fi
-  printf '%-10s %-34s %-40s %s\n' tool what summary seconds
-  for tool in memcheck racecheck initcheck synccheck; do
-    for what in "gpu_model cuda tiny" "gpu_model cuda odd, random" "test_ops cuda adamw" "test_ops cuda norm"; do
-      program=${what%% *} filter=${what#* cuda }
-      try "$tool-$what" 110 compute-sanitizer --tool $tool --error-exitcode 9 "$build/tests/$program" cuda "$filter"
-      [ $stage_late -eq 0 ] || return
-      printf '%-10s %-34s %-40s %4d\n' $tool "$what" "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -1 | sed 's/^=* *//')" "$took"
-      [ -e "$log.ok" ] || tail_of
-    done
-  done
+  [ $stage_seconds -le 290 ] || stage_seconds=290
+  printf '%-10s %-34s %-44s %7s\n' tool what summary seconds
+  sanitize memcheck gpu_model tiny || return
+  for filter in "add_norm: " "attention: vit 2x3x65x64" "loss: "; do sanitize racecheck test_ops "$filter" || return; done
+  for filter in adamw: "embed: " "attention: d=80, 50 tokens"; do sanitize memcheck test_ops "$filter" || return; done
+  sanitize racecheck test_ops norm: || return
+  for filter in "add_norm: " adamw:; do sanitize initcheck test_ops "$filter" || return; done
+  sanitize synccheck test_ops "attention: vit 2x3x65x64" || return
+  sanitize synccheck test_ops "add_norm: " || return
+  sanitize memcheck gpu_model "odd, random" || return
+  excludes=$(sanitizer_excludes)
+  [ -n "$excludes" ] || return
+  linear=split
+  sanitize initcheck gpu_model tiny $excludes kns=cublas $excludes kns=cutlass $excludes kns=nvjet $excludes kns=xmma \
+    $excludes kns=gemm $excludes kns=splitK
+  linear=''
 }
 
 number_of() { sed -nE "s/.*\"$2\": ?([0-9.eE+-]+).*/\1/p" "$1" 2>/dev/null | tail -1; }
-
-# One training step of each model beside PyTorch on the same card, at the same batch.
-stage_bench() {
-  set -- vit_s16:S/16:512 vit_b16:B/16:384 vit_l16:L/16:192 vit_h14:H/14:96
-  seconds_torch=10 steps=20
-  [ -z "$quick" ] || { set -- vit_ti16:Ti/16:8 && steps=2; }
-  torch=no
-  [ "$device" != cuda ] || ! python3 -c 'import torch, timm; assert torch.cuda.is_available()' 2>/dev/null || torch=yes
-  printf '%-8s %6s %12s %9s %12s %12s %7s\n' model batch images/s step_ms mfu_of_gemm torch_img/s ratio
-  for row in "$@"; do
-    name=${row%%:*} rest=${row#*:}
-    label=${rest%%:*} batch=${rest#*:}
-    peer=-
-    if [ $torch = yes ]; then
-      try "torch-$name" 150 env LD_LIBRARY_PATH="$plain_libraries" python3 "$here/torch_baseline.py" --models "$label" --seconds $seconds_torch --batch "$batch"
-      [ $stage_late -eq 0 ] || return
-      peer=$(number_of "$log" images_per_s)
-    fi
-    printf 'model:\n  name: %s\n  gelu: tanh\ndata:\n  train: synthetic\n  batch: %d\nloss:\n  smoothing: 0.1\ntrain:\n  duration: 100ksteps\ncompute:\n  device: %s\n  dtype: bf16\n' \
-      "$name" "$batch" $device >"$state/$name.yaml"
-    try "step-$name" 120 "$build/vitrail" bench step "$state/$name.yaml" --json --steps $steps
-    ok=$?
-    [ $stage_late -eq 0 ] || return
-    own=$(number_of "$log" images_per_s)
-    printf '%-8s %6d %12.1f %9.2f %12.3f %12s %7s\n' "$label" "$batch" "${own:-0}" "$(number_of "$log" step_ms)" \
-      "$(number_of "$log" mfu_of_gemm_peak)" "${peer:--}" "$(awk -v a="${own:-0}" -v b="${peer:-0}" 'BEGIN {if (b + 0 > 0) printf "%.2f", a / b; else printf "-"}')"
-    [ $ok -eq 0 ] || tail_of
-    if try "ops-$name" 90 "$build/vitrail" bench ops "$state/$name.yaml" --steps $steps compute.micro_batch="$batch"; then
-      sed 's/^/    /' "$log"
-    else
-      [ $stage_late -eq 0 ] || return
-      tail_of
-    fi
-  done
-}

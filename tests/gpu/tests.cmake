@@ -30,8 +30,12 @@ if(TARGET vt_train AND TARGET vt_backend_cpu)
   endif()
 endif()
 
+if(TARGET vt_image)
+  vt_test(gpu_make_jpegs NO_CTEST SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/gpu/make_jpegs.c ROOMS image base)
+endif()
+
 # One entry per stage.
-foreach(stage build ops model train nccl sanitizer bench)
+foreach(stage build ops model bench train nccl bench_data bench_modes sanitizer)
   add_test(NAME gpu_${stage} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/gpu/run.sh --build ${CMAKE_BINARY_DIR} ${stage})
   set_tests_properties(gpu_${stage} PROPERTIES LABELS gpu TIMEOUT 600 SKIP_RETURN_CODE 77 RUN_SERIAL ON)
 endforeach()
