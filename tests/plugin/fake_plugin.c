@@ -60,7 +60,7 @@ static vt_status refused_capture_end(struct backend *be, struct graph **graph)
 static void close_fake(struct backend *be)
 {
     if (getenv("VT_FAKE_COUNT"))
-        log_warn("fake: %lld launches", (long long)async_of(be)->launches);
+        log_warn("fake: %lld graphs launched", (long long)async_of(be)->launches);
     tuning_close(&table);
     plain_close(be);
 }

@@ -54,7 +54,7 @@ struct async_device {
     struct graph *capture; /* under way, by `capturing` */
     pthread_t capturing;
     int graphs;            /* not freed yet */
-    int64_t launches;      /* tasks put and graphs launched, on all streams */
+    int64_t launches;      /* of graphs */
     long launch_us;        /* what each costs its caller */
     struct async_stream streams[STREAM_COUNT];
 };
@@ -97,7 +97,6 @@ static inline void async_put(struct backend *be, enum stream stream, struct asyn
     if (device->launch_us)
         usleep((useconds_t)device->launch_us);
     pthread_mutex_lock(&device->mutex);
-    device->launches++;
     while (s->put - s->taken == ASYNC_QUEUE)
         pthread_cond_wait(&device->changed, &device->mutex);
     if (task.event && !task.generation) /* a record */
@@ -310,6 +309,7 @@ static inline void async_run_graph(struct async_device *device, struct async_tas
 static inline void async_graph_launch(struct backend *be, struct graph *graph)
 {
     async_forbid(be, "the launch of a graph");
+    async_of(be)->launches++;
     async_put(be, STREAM_COMPUTE, (struct async_task){.run = async_run_graph, .context = graph});
 }
 static inline void async_graph_free(struct backend *be, struct graph *graph)
