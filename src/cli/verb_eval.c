@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "train/class_names.h"
 #include "train/inference.h"
 
 enum { SYNTHETIC_SAMPLES = 1024 };
@@ -154,13 +155,9 @@ static vt_status check_data(const struct inference *inf, const struct data_sourc
     if (data->classes > inf->model.classes)
         return VT_FAIL(VT_E_USAGE, "%s has %d classes, but the model of %s has %d", uri, data->classes, inf->checkpoint,
                        inf->model.classes);
-    for (int k = 0; data->dataset && k < data->classes && k < inf->state.class_count; k++)
-        if (strcmp(dataset_class_name(data->dataset, k), inf->state.class_names[k]) != 0) {
-            log_warn("class %d is \"%s\" in %s, but \"%s\" in the checkpoint", k, dataset_class_name(data->dataset, k), uri,
-                     inf->state.class_names[k]);
-            break;
-        }
-    return VT_OK;
+    return data->dataset ? class_names_check(data->dataset, uri, (const char *const *)inf->state.class_names,
+                                             inf->state.class_count, inf->checkpoint, false)
+                         : VT_OK;
 }
 
 /* *together: false once a failure may be this rank's alone. */

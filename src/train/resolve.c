@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "train/class_names.h"
 
 /* Far beyond any run, and far from overflow once multiplied by microbatches or images. */
 #define STEPS_MAX ((int64_t)1 << 36)
@@ -227,6 +228,9 @@ vt_status resolve_run(const struct run_config *config, struct resolved *out)
         status = VT_FAIL(VT_E_USAGE, "data.val: %s has %d classes, expected at most the model's %d", config->data.val,
                          out->val.classes, out->model.classes);
     VT_TRY_OUT(status);
+    if (out->val.dataset && out->train.dataset)
+        VT_TRY_OUT(class_names_check_datasets("data.val", out->val.dataset, config->data.val, out->train.dataset,
+                                              config->data.train));
     VT_TRY_OUT(resolve_transforms(config, &out->train, out));
     VT_TRY_OUT(resolve_order(config, &out->train, out));
     resolve_schedule(config, out);

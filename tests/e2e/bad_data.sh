@@ -70,6 +70,27 @@ refused 1 'val-000000\.tar' $mpi 2 "$V" eval run set
 refused 1 'val-000000\.tar' "$V" train tiny.yaml run.dir=run-4 train.duration=20steps
 refused 1 'val-000000\.tar' "$V" train -n 2 tiny.yaml run.dir=run-5 train.duration=20steps
 
+# Classes of the evaluation set that are not those of the training set, by their order or by a name.
+tar -xf "$data/shards/val-000000.tar"
+for class in 0 1 2 3 4 5 6 7 8 9; do
+  mkdir -p tree/$class
+  for key in $(grep -lx $class -- *.cls | head -n 2); do cp "${key%.cls}".p[gnp][gm] tree/$class; done
+done
+mv tree/9 tree/boot
+run 0 "$V" pack tree named
+rm -rf tree/0
+run 0 "$V" pack tree ordered
+fresh
+both 2 'data\.val: named#train: class 9 is "boot", expected "9" as in set#train' data.val=named#train
+both 2 'data\.val: ordered#train: class 0 is "1", which is class 1 of set#train.*; expected the same classes in' data.val=ordered#train
+# eval refuses another order too; other names are only a warning there: an imported model has names of its own.
+run 0 "$V" train tiny.yaml run.dir=run train.duration=5steps
+refused 2 'ordered#train: class 0 is "1", which is class 1 of run' "$V" eval run ordered#train
+run 0 "$V" eval run named#train
+said 'warning: class 9 is "boot" in named#train, but "9" in run'
+run 0 $mpi 2 "$V" eval run named#train
+[ "$(grep -c 'class 9 is' out)" -eq 1 ] || fail "the warning was not told once"
+
 # A dataset that changed under a run.
 fresh
 run 0 "$V" train tiny.yaml run.dir=run
