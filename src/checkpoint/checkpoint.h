@@ -45,6 +45,7 @@ struct checkpoint_state {
     int64_t best_step;
     int64_t skipped_steps;   /* as non-finite, since the run began */
     int nonfinite_streak;    /* the last so many steps were skipped */
+    bool evaluation_owed;    /* due after this step, but not done */
     char *version;           /* writer's --version line */
 };
 void checkpoint_state_close(struct checkpoint_state *state);

@@ -26,6 +26,7 @@ static void state_to_message(const struct checkpoint_state *state, Vitrail__Chec
     message->update = state->update;
     message->skipped_steps = state->skipped_steps;
     message->nonfinite_streak = state->nonfinite_streak;
+    message->evaluation_owed = state->evaluation_owed;
     message->seed = state->seed;
     message->data_seed = state->data_seed;
     message->batch = state->batch;
@@ -157,7 +158,7 @@ static vt_status decode_state(const char *path, const Vitrail__Checkpoint *messa
         .world_size = message->world_size, .dataset_fingerprint = message->dataset_fingerprint,
         .channels = message->channels, .image_size = message->image_size, .best_metric = message->best_metric,
         .best_step = message->best_step, .skipped_steps = message->skipped_steps,
-        .nonfinite_streak = message->nonfinite_streak,
+        .nonfinite_streak = message->nonfinite_streak, .evaluation_owed = message->evaluation_owed,
     };
     memcpy(state->mean, message->mean, sizeof state->mean);
     memcpy(state->std, message->std, sizeof state->std);

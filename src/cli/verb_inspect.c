@@ -68,6 +68,7 @@ static struct json *state_json(const char *path, const struct checkpoint_state *
     json_set_int(object, "position", (int64_t)state->position);
     json_set_int(object, "skipped_steps", state->skipped_steps);
     json_set_int(object, "nonfinite_streak", state->nonfinite_streak);
+    json_set_bool(object, "evaluation_owed", state->evaluation_owed);
     json_set_int(object, "attempt", state->attempt);
     json_set_int(object, "world_size", state->world_size);
     json_set_int(object, "batch", state->batch);
@@ -107,6 +108,8 @@ static vt_status inspect_checkpoint(const char *path, bool json)
         if (state.skipped_steps)
             printf("%lld non-finite steps skipped, the last %d of them just before\n", (long long)state.skipped_steps,
                    state.nonfinite_streak);
+        if (state.evaluation_owed)
+            puts("stopped before the evaluation of this step was done: it is the first thing when the run goes on");
         if (state.best_metric == state.best_metric)
             printf("best val/top1 %.4f at step %lld\n", state.best_metric, (long long)state.best_step);
         status = checkpoint_verify(folder);

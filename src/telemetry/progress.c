@@ -76,16 +76,9 @@ static void redraw(struct progress *progress, const char *text)
     progress->dirty = true;
 }
 
-void progress_update(struct progress *progress, const struct progress_values *values, bool force)
+/* What is due goes out: to the screen, to the log or a pipe, or nowhere. */
+static void show(struct progress *progress, const char *text, bool draw, bool plain, double now)
 {
-    double now = clock_ms();
-    bool last = values->step >= progress->total_steps;
-    bool plain = force || last || now - progress->printed_ms >= plain_every_ms;
-    bool draw = progress->terminal && (force || last || now - progress->drawn_ms >= redraw_every_ms);
-    if (!plain && !draw)
-        return;
-    char text[256];
-    progress_format(progress, values, text, sizeof text);
     if (draw) {
         redraw(progress, text);
         progress->drawn_ms = now;
@@ -97,6 +90,37 @@ void progress_update(struct progress *progress, const struct progress_values *va
             log_info("%s", text);
         progress->printed_ms = now;
     }
+}
+
+void progress_within(struct progress *progress, int64_t step, int done, int count)
+{
+    double now = clock_ms(), passed = now - progress->step_started_ms;
+    if (done == 0)
+        progress->step_started_ms = now;
+    if (done == 0 || passed < plain_every_ms)
+        return;
+    bool plain = now - progress->printed_ms >= plain_every_ms;
+    bool draw = progress->terminal && now - progress->drawn_ms >= redraw_every_ms;
+    if (!plain && !draw)
+        return;
+    char text[160], left[32];
+    text_format_seconds(passed * 1e-3 / done * (count - done), left, sizeof left);
+    snprintf(text, sizeof text, "step %lld/%lld: microbatch %d of %d, %d%%, the step takes another %s", (long long)step,
+             (long long)progress->total_steps, done, count, (int)(100.0 * done / count), left);
+    show(progress, text, draw, plain, now);
+}
+
+void progress_update(struct progress *progress, const struct progress_values *values, bool force)
+{
+    double now = clock_ms();
+    bool last = values->step >= progress->total_steps;
+    bool plain = force || last || now - progress->printed_ms >= plain_every_ms;
+    bool draw = progress->terminal && (force || last || now - progress->drawn_ms >= redraw_every_ms);
+    if (!plain && !draw)
+        return;
+    char text[256];
+    progress_format(progress, values, text, sizeof text);
+    show(progress, text, draw, plain, now);
     if (last)
         progress_break(progress);
 }

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/stage.h"
+#include "train/stop_look.h"
 
 vt_status evaluator_open(struct evaluator *evaluator, struct backend *be, const struct evaluator_desc *desc)
 {
@@ -84,9 +85,11 @@ static void count_rows(struct evaluator *evaluator, const struct slot *slot, con
     }
 }
 
-static vt_status run_rank(struct evaluator *evaluator, struct loader *loader, int64_t steps,
+static vt_status run_rank(struct evaluator *evaluator, struct comm *comm, struct loader *loader, int64_t steps,
                           const struct vit_weights *weights, const struct evaluate_desc *desc, struct evaluation *out)
 {
+    struct stop_look look = stop_look_start(0);
+    int64_t micros = 0;
     struct backend *be = evaluator->be;
     size_t logits_bytes = (size_t)evaluator->ring.shape.rows * (size_t)evaluator->model.classes * sizeof(float);
     for (int64_t step = 0; step < steps;) {
@@ -108,6 +111,11 @@ static vt_status run_rank(struct evaluator *evaluator, struct loader *loader, in
         }
         watchdog_kick(desc->watchdog);
         step += last;
+        micros++;
+        if (desc->may_stop && step < steps)
+            VT_TRY(stop_look(&look, comm, desc->stop_file, micros, &out->stopped));
+        if (out->stopped)
+            break;
     }
     return VT_OK;
 }
@@ -160,8 +168,9 @@ vt_status evaluate_run(struct evaluator *evaluator, struct comm *comm, const str
     VT_TRY_OUT(order_init(&input.order, &order));
     evaluator->be->nn.scalars_reset(evaluator->be, evaluator->scalars);
     VT_TRY_OUT(loader_open(&input, evaluator->ring.slots, BATCH_SLOTS, &loader));
-    VT_TRY_OUT(run_rank(evaluator, loader, input.steps, weights, desc, out));
-    VT_TRY_OUT(reduce(evaluator, comm, samples, out));
+    VT_TRY_OUT(run_rank(evaluator, comm, loader, input.steps, weights, desc, out));
+    if (!out->stopped)
+        VT_TRY_OUT(reduce(evaluator, comm, samples, out));
 out:
     loader_close(&loader);
     stage_enter(previous);

@@ -42,6 +42,7 @@ struct evaluation {
     double loss, top1, top5;      /* fractions */
     int classes;
     int64_t *class_count, *class_correct; /* [classes], top-1; owned: evaluation_close */
+    bool stopped;                 /* cut off by a stop request: nothing else here says anything */
 };
 void evaluation_close(struct evaluation *evaluation);
 
@@ -58,6 +59,8 @@ struct evaluate_desc {
     int threads; /* loader threads */
     uint64_t seed;
     struct watchdog *watchdog; /* kicked after every microbatch; may be NULL */
+    bool may_stop;             /* a stop request (train/signals.h) cuts the evaluation off, within about a second */
+    const char *stop_file;     /* with may_stop; "" = none */
     evaluation_row on_row; /* may be NULL; called for this rank's rows */
     void *context;
 };

@@ -163,13 +163,19 @@ static vt_status drain(struct loop *loop)
     return take_result(loop, &done);
 }
 
-static vt_status evaluate(struct loop *loop, bool *is_best)
+/* *stopped: a stop request cut it off; it is owed then. */
+static vt_status evaluate(struct loop *loop, bool may_stop, bool *stopped, bool *is_best)
 {
     struct trainer *t = loop->t;
     struct evaluation result;
     double started = clock_ms();
     watchdog_allow(t->watchdog, 0);
-    VT_TRY(trainer_evaluate(t, &result));
+    VT_TRY(trainer_evaluate(t, may_stop, &result));
+    *stopped = t->evaluation_owed = result.stopped;
+    if (result.stopped) {
+        evaluation_close(&result);
+        return VT_OK;
+    }
     const struct metric values[] = {{"val/loss", result.loss}, {"val/top1", result.top1}, {"val/top5", result.top5}};
     *is_best = !(result.top1 <= t->best_metric); /* the first one too: NaN compares false */
     if (*is_best) {
@@ -194,7 +200,9 @@ static vt_status save(struct loop *loop, bool is_best, bool must)
         return VT_OK;
     double started = clock_ms();
     keep_going(loop, metrics_flush(loop->metrics));
+    signals_hold();
     vt_status status = trainer_save(t, is_best);
+    signals_release();
     progress_break(&loop->progress);
     if (status != VT_OK) {
         t->failed_together = true;
@@ -208,42 +216,78 @@ static vt_status save(struct loop *loop, bool is_best, bool must)
     return VT_OK;
 }
 
-/* Evaluation and checkpoint when due after a step. *stop: leave after committing. */
-static vt_status between_steps(struct loop *loop, bool stop)
+/* Evaluation and checkpoint when due after a step. *stop: leave after committing; set when an evaluation was cut off. */
+static vt_status between_steps(struct loop *loop, bool *stop)
 {
     struct trainer *t = loop->t;
     const struct resolved *data = &t->data;
     bool last = t->step == data->total_steps, is_best = false;
-    bool eval_due = t->has_evaluator && !stop && (last || (data->eval_every && t->step % data->eval_every == 0));
-    bool save_due = last || stop || (data->checkpoint_every && t->step % data->checkpoint_every == 0);
-    if (!eval_due && !save_due)
+    bool eval_due = t->has_evaluator && (last || (data->eval_every && t->step % data->eval_every == 0));
+    bool save_due = last || (data->checkpoint_every && t->step % data->checkpoint_every == 0);
+    if (!eval_due && !save_due && !*stop)
         return VT_OK;
     VT_TRY(drain(loop));
-    if (eval_due)
-        VT_TRY(evaluate(loop, &is_best));
-    if (save_due || is_best)
-        VT_TRY(save(loop, is_best, last || stop));
+    t->evaluation_owed = eval_due;
+    if (eval_due && last && *stop) { /* all but done: whoever asked may wait, the commit must not */
+        bool never;
+        VT_TRY(save(loop, false, true));
+        VT_TRY(evaluate(loop, false, &never, &is_best));
+    } else if (eval_due && !*stop) {
+        VT_TRY(evaluate(loop, true, stop, &is_best));
+    }
+    if (save_due || is_best || *stop)
+        VT_TRY(save(loop, is_best, last || *stop));
     watchdog_kick(t->watchdog);
     return VT_OK;
+}
+
+/* The run before was stopped between a step and its evaluation. */
+static vt_status evaluate_owed(struct loop *loop, bool *stop)
+{
+    bool is_best = false;
+    if (!loop->t->evaluation_owed)
+        return VT_OK;
+    VT_TRY(evaluate(loop, true, stop, &is_best));
+    if (is_best || (!*stop && loop->t->step == loop->t->data.total_steps))
+        VT_TRY(save(loop, is_best, false));
+    watchdog_kick(loop->t->watchdog);
+    return VT_OK;
+}
+
+/* Asked to stop in the middle of a step: what was done before it is kept. */
+static vt_status give_up_step(struct loop *loop)
+{
+    VT_TRY(drain(loop));
+    return loop->t->saved_step == loop->t->step ? VT_OK : save(loop, false, true);
+}
+
+static vt_status tell_stop(struct trainer *t, int cut_at)
+{
+    const char *reason = signals_stop_reason();
+    char what[96] = "";
+    if (cut_at)
+        snprintf(what, sizeof what, "; step %lld, at microbatch %d of %d, is done again", (long long)t->step + 1, cut_at, t->micro_count);
+    else if (t->evaluation_owed)
+        snprintf(what, sizeof what, " with the evaluation of this step");
+    t->failed_together = true;
+    return VT_FAIL(VT_E_STOP, "stopped at step %lld (%s): committed, the same command goes on from here%s", (long long)t->step,
+                   reason ? reason : "asked by another rank", what);
 }
 
 static vt_status run_steps(struct loop *loop)
 {
     struct trainer *t = loop->t;
-    while (t->step < t->data.total_steps) {
-        struct step_result done;
+    struct step_result done = {0};
+    bool stop = false;
+    VT_TRY(evaluate_owed(loop, &stop));
+    while (!stop && t->step < t->data.total_steps) {
         VT_TRY(step_run(t, &done));
         watchdog_kick(t->watchdog);
         VT_TRY(take_result(loop, &done));
-        VT_TRY(between_steps(loop, done.stop));
-        if (done.stop && t->step < t->data.total_steps) {
-            const char *reason = signals_stop_reason();
-            t->failed_together = true;
-            return VT_FAIL(VT_E_STOP, "stopped at step %lld (%s): committed, the same command goes on from here",
-                           (long long)t->step, reason ? reason : "asked by another rank");
-        }
+        stop = done.stop;
+        VT_TRY(done.cut_at ? give_up_step(loop) : between_steps(loop, &stop));
     }
-    return VT_OK;
+    return stop && (t->step < t->data.total_steps || t->evaluation_owed) ? tell_stop(t, done.cut_at) : VT_OK;
 }
 
 /* A few microbatches of matrix products alone, some ten milliseconds: perf/mfu_of_gemm_peak is a share of the fastest one. */
@@ -267,11 +311,14 @@ vt_status trainer_run(struct trainer *t)
     VT_TRY_OUT(watchdog_start(t->comm, t->config.comm.timeout_s, &t->watchdog));
     VT_TRY_OUT(measure_gemm_rate(t));
     progress_start(&loop.progress, t->step, t->data.total_steps);
+    if (t->comm->rank == 0)
+        t->progress = &loop.progress;
     loop.run_started_ms = clock_ms();
-    if (t->step >= t->data.total_steps)
+    if (t->step >= t->data.total_steps && !t->evaluation_owed)
         log_info("nothing to do: the run is complete at step %lld of %lld", (long long)t->step, (long long)t->data.total_steps);
     VT_TRY_OUT(run_steps(&loop));
 out:
+    t->progress = NULL;
     progress_break(&loop.progress);
     watchdog_stop(&t->watchdog);
     metrics_close(&loop.metrics);

@@ -11,6 +11,7 @@
 #include "checkpoint/checkpoint.h"
 #include "convert/import.h"
 #include "convert/timm_config.h"
+#include "train/signals.h"
 #include "train/trainer.h"
 #include "train/version.h"
 
@@ -72,6 +73,7 @@ static void describe_state(struct trainer *t, struct checkpoint_state *state)
         .best_step = t->best_step,
         .skipped_steps = t->skipped,
         .nonfinite_streak = t->nonfinite_streak,
+        .evaluation_owed = t->evaluation_owed,
         .version = copy_text(version_line()),
     };
     memcpy(state->mean, t->data.model.mean, sizeof state->mean);
@@ -103,6 +105,10 @@ vt_status trainer_save(struct trainer *t, bool is_best)
         describe_state(t, &state);
         status = checkpoint_save(&store, t->comm, &state, files, count, is_best);
         checkpoint_state_close(&state);
+    }
+    if (status == VT_OK) {
+        t->saved_step = t->step;
+        signals_checkpoint_stands();
     }
     stage_enter(previous);
     return status;
@@ -162,6 +168,9 @@ out:
 }
 
 /* A new run: weights by their initialisation, or from model.init_from (fine-tuning); the EMA starts at the weights. Every
+    t->evaluation_owed = state.evaluation_owed && t->has_evaluator;
+    t->saved_step = state.step;
+    signals_checkpoint_stands();
  * rank makes all of them: that takes no longer than to send them, and they cannot differ. */
 static vt_status start_new(struct trainer *t)
 {
@@ -202,7 +211,7 @@ vt_status trainer_restore(struct trainer *t)
     return VT_OK;
 }
 
-vt_status trainer_evaluate(struct trainer *t, struct evaluation *out)
+vt_status trainer_evaluate(struct trainer *t, bool may_stop, struct evaluation *out)
 {
     bool ema = t->config.eval.ema && t->weights.device.ema;
     struct vit_weights weights = ema ? weights_ema_view(&t->weights) : weights_view(&t->weights);
@@ -211,6 +220,8 @@ vt_status trainer_evaluate(struct trainer *t, struct evaluation *out)
                                  .batch = t->config.eval.batch ? t->config.eval.batch : t->config.data.batch,
                                  .threads = t->threads_loader,
                                  .seed = t->data.data_seed,
-                                 .watchdog = t->watchdog};
+                                 .watchdog = t->watchdog,
+                                 .may_stop = may_stop,
+                                 .stop_file = t->stop_file};
     return evaluate_run(&t->evaluator, t->comm, &weights, &desc, out);
 }

@@ -1,23 +1,75 @@
 #include "train/signals.h"
 
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/status.h"
 
-static volatile sig_atomic_t received;
+/* A launcher that passes on what its whole group got sends the same request twice. */
+enum { SAME_REQUEST_MS = 300 };
+
+static volatile sig_atomic_t received, held, leaving, checkpoint_stands;
+static _Atomic int64_t last_ms; /* when the newest request came */
 static bool stop_file_seen;
 
-static void remember(int number) { received = number; }
+/* Async-signal-safe. */
+static _Noreturn void leave_now(void)
+{
+    static const char committed[] = "asked to stop again: leaving at once; the newest checkpoint stands, the same command goes on from it\n";
+    static const char nothing[] = "asked to stop again: leaving at once; there is no checkpoint yet\n";
+    const char *text = checkpoint_stands ? committed : nothing;
+    if (write(STDERR_FILENO, text, strlen(text)) < 0)
+        text = NULL; /* nobody reads it: leave all the same */
+    _exit(status_exit_code(checkpoint_stands ? VT_E_STOP : VT_E_IO));
+}
+
+static void on_signal(int number)
+{
+    int64_t now = (int64_t)clock_ms();
+    if (!received) {
+        last_ms = now;
+        received = number;
+        return;
+    }
+    if ((number != SIGTERM && number != SIGINT) || now - last_ms < SAME_REQUEST_MS)
+        return;
+    last_ms = now;
+    if (!held || leaving)
+        leave_now();
+    leaving = 1;
+}
+
+static void install(int number, bool may_be_ignored)
+{
+    struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigfillset(&action.sa_mask);
+    if (may_be_ignored && sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+        return;
+    sigaction(number, &action, NULL);
+}
 
 void signals_install(void)
 {
-    struct sigaction action = {.sa_handler = remember, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGUSR2, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    install(SIGUSR2, false);
+    install(SIGTERM, false);
+    install(SIGINT, true);
+    install(SIGHUP, true);
+}
+
+void signals_checkpoint_stands(void) { checkpoint_stands = 1; }
+
+void signals_hold(void) { held = 1; }
+
+void signals_release(void)
+{
+    held = 0;
+    if (leaving)
+        leave_now();
 }
 
 bool signals_stop_requested(const char *stop_file)
@@ -38,6 +90,7 @@ const char *signals_stop_reason(void)
     case 0: return stop_file_seen ? "stop file" : NULL;
     case SIGUSR2: return "SIGUSR2";
     case SIGTERM: return "SIGTERM";
+    case SIGINT: return "SIGINT";
     case SIGHUP: return "SIGHUP";
     }
     return "signal";

@@ -5,6 +5,7 @@
 #include "base/stage.h"
 #include "input/deal.h"
 #include "train/signals.h"
+#include "train/stop_look.h"
 #include "train/trainer.h"
 
 vt_status step_start_input(struct trainer *t)
@@ -98,8 +99,9 @@ static vt_status run_micro(struct trainer *t, int micro, bool last, struct step_
     return VT_OK;
 }
 
-/* Read the pending step's scalars and make them global; learn whether any rank wants to stop. */
-static vt_status collect(struct trainer *t, bool stop, struct step_result *done)
+/* Read the pending step's scalars and make them global; learn whether any rank wants to stop, and how long a microbatch
+ * takes (micro_ms; 0 = not asked). */
+static vt_status collect(struct trainer *t, bool stop, double micro_ms, struct step_result *done)
 {
     *done = t->pending;
     t->pending = (struct step_result){0};
@@ -113,11 +115,32 @@ static vt_status collect(struct trainer *t, bool stop, struct step_result *done)
         done->nonfinite = scalars->nonfinite;
         done->skipped = scalars->skipped;
     }
-    double sums[3] = {done->loss_sum, done->weight_sum, stop};
-    VT_TRY(t->comm->all_reduce(t->comm, sums, 3, DTYPE_F64, REDUCE_SUM));
+    double sums[4] = {done->loss_sum, done->weight_sum, stop, micro_ms};
+    VT_TRY(t->comm->all_reduce(t->comm, sums, 4, DTYPE_F64, REDUCE_SUM));
     done->loss_sum = sums[0];
     done->weight_sum = sums[1];
     done->stop = sums[2] > 0;
+    if (micro_ms > 0)
+        t->micro_ms = sums[3] / t->comm->size;
+    return VT_OK;
+}
+
+/* The passes of a step. Where they take long, the run can be watched and stopped between microbatches: *cut_at > 0 then. */
+static vt_status run_micros(struct trainer *t, struct step_times *times, int *cut_at)
+{
+    struct stop_look look = stop_look_start(t->micro_ms);
+    bool stop = false;
+    for (int micro = 0; micro < t->micro_count; micro++) {
+        if (t->progress)
+            progress_within(t->progress, t->step + 1, micro, t->micro_count);
+        if (micro)
+            VT_TRY(stop_look(&look, t->comm, t->stop_file, micro, &stop));
+        if (stop) {
+            *cut_at = micro;
+            return VT_OK;
+        }
+        VT_TRY(run_micro(t, micro, micro == t->micro_count - 1, times));
+    }
     return VT_OK;
 }
 
@@ -126,14 +149,17 @@ vt_status step_run(struct trainer *t, struct step_result *done)
     double started = clock_ms(), mark;
     struct step_result now = {.step = t->step + 1, .lr = schedule_lr(&t->data.schedule, t->step)};
     struct step_times *times = &now.times;
-
     double graphs_share;
+    int cut_at = 0;
 
     stage_set_step(now.step);
     VT_TRY(graphs_begin_step(t->graphs));
     t->be->nn.scalars_reset(t->be, t->scalars);
-    for (int micro = 0; micro < t->micro_count; micro++)
-        VT_TRY(run_micro(t, micro, micro == t->micro_count - 1, times));
+    VT_TRY(run_micros(t, times, &cut_at));
+    if (cut_at) {
+        *done = (struct step_result){.stop = true, .cut_at = cut_at};
+        return VT_OK;
+    }
 
     stage_enter(STAGE_COMM_WAIT);
     times->busy = clock_ms() - started - times->data_wait;
@@ -149,7 +175,7 @@ vt_status step_run(struct trainer *t, struct step_result *done)
     times->optimizer = lap(&mark);
 
     stage_enter(STAGE_COMM_WAIT);
-    VT_TRY(collect(t, signals_stop_requested(t->stop_file), done));
+    VT_TRY(collect(t, signals_stop_requested(t->stop_file), (clock_ms() - started) / t->micro_count, done));
     VT_TRY(graphs_end_step(t->graphs, &graphs_share));
     if (graphs_share >= 0)
         VT_TRY(trainer_decide_graphs(t, graphs_share));
@@ -165,5 +191,5 @@ vt_status step_drain(struct trainer *t, struct step_result *done)
 {
     /* What follows trusts the weights; a sum that failed may only show now. */
     VT_TRY(bucket_drain(t->buckets));
-    return collect(t, false, done);
+    return collect(t, false, 0, done);
 }

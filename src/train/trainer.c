@@ -324,6 +324,7 @@ vt_status trainer_open(const struct trainer_desc *desc, struct comm *comm, struc
     VT_TRY_OUT(comm_agree(comm, resolve_run(&t->config, &t->data)));
     VT_TRY_OUT(agree_on_order(t));
     VT_TRY_OUT(open_device(t));
+    t->saved_step = -1;
     VT_TRY_OUT(plan_together(t));
     VT_TRY_OUT(comm_agree(comm, allocate_rank(t, desc->quiet)));
     VT_TRY_OUT(open_buckets(t));

@@ -13,6 +13,7 @@
 #include "comm/watchdog.h"
 #include "config/run_config.h"
 #include "optim/optimizer.h"
+#include "telemetry/progress.h"
 #include "train/batch.h"
 #include "train/device.h"
 #include "train/evaluate.h"
@@ -35,6 +36,7 @@ struct step_result {
     float grad_norm;
     uint32_t nonfinite, skipped;
     bool stop;    /* some rank was asked to stop */
+    int cut_at;   /* with stop, in a long step: given up after so many microbatches, nothing of it is kept; 0 = done */
     struct step_times times;
     struct bucket_stats buckets;
 };
@@ -76,6 +78,10 @@ struct trainer {
     double best_metric;                /* val/top1; NaN = none */
     int64_t best_step;
     int nonfinite_streak;              /* skipped steps in a row, also across attempts */
+    bool evaluation_owed;              /* the one due after `step` has not been done: asked to stop */
+    int64_t saved_step;                /* of the newest checkpoint; -1 = none */
+    double micro_ms;                   /* mean time of a microbatch in the last step, the same on all ranks; 0 = none yet */
+    struct progress *progress;         /* borrowed from the loop; rank 0, else NULL */
     char stop_file[CONFIG_PATH_BYTES + 16]; /* "" = none */
     bool failed_together;              /* trainer_run failed on every rank for the same reason: no need to abort the others */
 };
@@ -111,7 +117,7 @@ VT_MUST_CHECK vt_status step_start_input(struct trainer *trainer);
 /* restore.c: checkpoints of the run. Collective. */
 VT_MUST_CHECK vt_status trainer_restore(struct trainer *trainer);
 VT_MUST_CHECK vt_status trainer_save(struct trainer *trainer, bool is_best);
-/* Evaluate the weights (the EMA when eval.ema). Collective. */
-VT_MUST_CHECK vt_status trainer_evaluate(struct trainer *trainer, struct evaluation *out);
+/* Evaluate the weights (the EMA when eval.ema); may_stop: out->stopped when a stop request cut it off. Collective. */
+VT_MUST_CHECK vt_status trainer_evaluate(struct trainer *trainer, bool may_stop, struct evaluation *out);
 
 #endif

@@ -98,6 +98,7 @@ static void round_trip(void)
     CU_ASSERT_EQUAL(state.best_step, -1);
     CU_ASSERT_EQUAL(state.skipped_steps, 1);
     CU_ASSERT_EQUAL(state.nonfinite_streak, 1);
+    CU_ASSERT(state.evaluation_owed);
     CU_ASSERT_EQUAL(state.world_size, 3);
     checkpoint_state_close(&state);
     toy_close(&toy);

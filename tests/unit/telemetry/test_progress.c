@@ -55,6 +55,28 @@ static void test_format(void)
     CU_ASSERT_STRING_EQUAL(text, "step 10");
 }
 
+/* A step of minutes shows where it is; one of seconds says nothing. */
+static void test_within(void)
+{
+    struct progress progress;
+    capture_start();
+    progress_start(&progress, 1, 5);
+    for (int step = 1; step <= 2; step++)
+        for (int micro = 0; micro < 400; micro++) {
+            progress_within(&progress, step, micro, 400);
+            if (step == 2 && (micro == 99 || micro == 299))
+                progress.step_started_ms -= 30000, progress.printed_ms -= 30000; /* half a minute later */
+        }
+    char *text = capture_end();
+    const char *second = strchr(text, '\n');
+    CU_ASSERT_PTR_NOT_NULL_FATAL(second);
+    const char *first = "step 2/5: microbatch 100 of 400, 25%, the step takes another ";
+    CU_ASSERT_EQUAL(strncmp(text, first, strlen(first)), 0);
+    CU_ASSERT_EQUAL(strncmp(second + 1, "step 2/5: microbatch 300 of 400, 75%", 36), 0);
+    CU_ASSERT_EQUAL(strchr(second + 1, '\n')[1], '\0');
+    free(text);
+}
+
 static void test_piped(void)
 {
     struct progress progress;
@@ -103,6 +125,7 @@ static void test_redrawn(void)
 
 static const struct test_case cases[] = {
     {"the text of a line", test_format},
+    {"inside a long step", test_within},
     {"plain lines when piped", test_piped},
     {"one redrawn line on a terminal", test_redrawn},
 };
