@@ -78,6 +78,18 @@ vt_status args_int(const char *option, const char *text, long min, long max, lon
     return VT_OK;
 }
 
+/* A run folder as the argument means this run, also where its config was made to start a new one. */
+static vt_status go_on(struct run_config *config)
+{
+    char origin[CONFIG_PATH_BYTES + 32];
+    run_config_origin(config, "run.if_exists", origin, sizeof origin);
+    if (config->run.if_exists != CONFIG_IF_EXISTS_RESUME && strcmp(origin, "command line") == 0)
+        return VT_FAIL(VT_E_USAGE, "command line: run.if_exists: a run folder is there to go on with; expected resume, or its config.yaml "
+                                   "as the argument");
+    config->run.if_exists = CONFIG_IF_EXISTS_RESUME;
+    return VT_OK;
+}
+
 vt_status args_config(char **positional, int count, struct run_config *config)
 {
     char path[CONFIG_PATH_BYTES];
@@ -94,7 +106,7 @@ vt_status args_config(char **positional, int count, struct run_config *config)
     VT_TRY(run_config_load(file, (const char *const *)positional + 1, count > 1 ? count - 1 : 0, config));
     if (run && snprintf(config->run.dir, sizeof config->run.dir, "%s", positional[0]) >= (int)sizeof config->run.dir)
         return VT_FAIL(VT_E_USAGE, "run folder %.60s...: the path is too long", positional[0]);
-    return VT_OK;
+    return run ? go_on(config) : VT_OK;
 }
 
 void job_tell(vt_status status)

@@ -40,11 +40,32 @@ static int next_attempt(const char *dir)
     return highest + 1;
 }
 
+/* The job this process belongs to when Slurm has requeued it, else NULL. */
+static const char *requeued_job(void)
+{
+    const char *restarts = getenv("SLURM_RESTART_COUNT");
+    return restarts && atoi(restarts) > 0 ? getenv("SLURM_JOB_ID") : NULL;
+}
+
+/* The run in dir was begun by this very job, before it was requeued: whatever run.if_exists says, it goes on. */
+static bool is_of_job(const char *dir, const char *job)
+{
+    char path[CONFIG_PATH_BYTES + 16];
+    const char *owner = "";
+    struct json *env = NULL;
+    if (!job || path_join(path, sizeof path, dir, "env.json") != VT_OK || json_parse_file(path, 1 << 24, &env) != VT_OK)
+        return false;
+    bool same = json_find(env, "slurm_job") && json_get_string(env, path, "slurm_job", &owner) == VT_OK && strcmp(owner, job) == 0;
+    json_free(&env);
+    return same;
+}
+
 static void pick_new_dir(char *dir, size_t bytes)
 {
     char base[CONFIG_PATH_BYTES];
+    const char *job = requeued_job();
     snprintf(base, sizeof base, "%s", dir);
-    for (int i = 2; file_exists(dir); i++)
+    for (int i = 2; file_exists(dir) && !is_of_job(dir, job); i++)
         if ((size_t)snprintf(dir, bytes, "%.*s-%d", (int)bytes - 12, base, i) >= bytes)
             return;
 }
@@ -57,7 +78,7 @@ static vt_status open_on_root(struct run_config *config, struct run_folder *fold
     char config_path[CONFIG_PATH_BYTES + 16], log_path[CONFIG_PATH_BYTES + 16];
     VT_TRY(path_join(config_path, sizeof config_path, dir, "config.yaml"));
     folder->existed = file_exists(config_path);
-    if (folder->existed && config->run.if_exists == CONFIG_IF_EXISTS_FAIL)
+    if (folder->existed && config->run.if_exists == CONFIG_IF_EXISTS_FAIL && !is_of_job(dir, requeued_job()))
         return VT_FAIL(VT_E_USAGE, "run.dir: %s holds a run already, and run.if_exists=fail; expected a new folder", dir);
     snprintf(folder->dir, sizeof folder->dir, "%s", dir);
     vt_status status = file_make_dirs(dir);
@@ -100,6 +121,8 @@ static struct json *describe(const struct run_folder *folder, const struct comm 
     struct json *env = json_new_object(), *list = json_new_array();
     json_set_int(env, "attempt", folder->attempt);
     json_set_string(env, "started", stamp);
+    if (getenv("SLURM_JOB_ID"))
+        json_set_string(env, "slurm_job", getenv("SLURM_JOB_ID"));
     json_set_string(env, "version", version_line());
     json_set_int(env, "ranks", comm->size);
     json_set_string(env, "comm", comm->name);

@@ -17,7 +17,7 @@ struct run_folder {
 };
 
 /* Collective. Make or take over config->run.dir by run.if_exists (`new` picks the next free DIR-2, DIR-3 ... and stores it in
- * the config); refuse a folder another live job holds. Opens RUN/log.txt on rank 0. */
+ * the config; a requeued Slurm job goes on with the folder it began, by env.json, whatever if_exists says); refuse a folder another live job holds. Opens RUN/log.txt on rank 0. */
 VT_MUST_CHECK vt_status run_folder_open(struct run_config *config, struct comm *comm, struct run_folder *folder);
 void run_folder_close(struct run_folder *folder);
 /* Rank 0 writes RUN/config.yaml (resolved) and env.json (+ env.attempt-N.json): hosts, device, versions. Collective. */
