@@ -41,7 +41,8 @@ static vt_status read_weights(const struct inference_desc *desc, struct inferenc
 static vt_status plan(const struct inference_desc *desc, struct inference *inf)
 {
     enum config_dtype wanted = desc->dtype == CONFIG_DTYPE_AUTO ? inf->config.compute.dtype : desc->dtype;
-    bool bf16 = wanted == CONFIG_DTYPE_BF16 || (wanted == CONFIG_DTYPE_AUTO && inf->be->bf16_native);
+    /* A run's bf16 may be what its hardware suggested: elsewhere fp32 is faster, and no less exact. */
+    bool bf16 = desc->dtype == CONFIG_DTYPE_BF16 || (wanted != CONFIG_DTYPE_FP32 && inf->be->bf16_native);
     enum dtype dtype = bf16 ? DTYPE_BF16 : DTYPE_F32;
 
     struct evaluator_desc evaluator = {.model = inf->model,

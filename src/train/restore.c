@@ -123,12 +123,20 @@ static void keep_order(struct trainer *t, const struct run_config *before)
     t->data.order.desc.mode = before->data.order == CONFIG_ORDER_FULL ? ORDER_FULL : ORDER_WINDOW;
 }
 
+/* Old checkpoints say auto where the dtype was chosen: what it was is not known, so what it is now has to do. */
+static void keep_dtype(const struct trainer *t, struct run_config *before)
+{
+    if (before->compute.dtype == CONFIG_DTYPE_AUTO)
+        before->compute.dtype = t->config.compute.dtype;
+}
+
 /* The run must go on as the same run: same config where it matters, same data. */
 static vt_status check_same_run(struct trainer *t, const char *path, const struct checkpoint_state *state)
 {
     struct run_config before;
     VT_TRY(run_config_from_text(state->config_yaml, path, NULL, 0, &before));
     keep_order(t, &before);
+    keep_dtype(t, &before);
     VT_TRY(run_config_check_resume(&before, &t->config));
     if (state->dataset_fingerprint != t->data.train.fingerprint)
         return VT_FAIL(VT_E_USAGE, "data.train: %s has fingerprint %016llx, but %s was trained on %016llx: the data changed",
@@ -160,6 +168,9 @@ static vt_status load_run(struct trainer *t, const char *path)
     t->best_step = state.best_step;
     t->skipped = state.skipped_steps;
     t->nonfinite_streak = state.nonfinite_streak;
+    t->evaluation_owed = state.evaluation_owed && t->has_evaluator;
+    t->saved_step = state.step;
+    signals_checkpoint_stands();
     VT_TRY_OUT(put_back_skipped(t));
     log_info("resumed    from %s: step %lld, attempt %d", path, (long long)t->step, t->folder.attempt);
 out:
@@ -168,9 +179,6 @@ out:
 }
 
 /* A new run: weights by their initialisation, or from model.init_from (fine-tuning); the EMA starts at the weights. Every
-    t->evaluation_owed = state.evaluation_owed && t->has_evaluator;
-    t->saved_step = state.step;
-    signals_checkpoint_stands();
  * rank makes all of them: that takes no longer than to send them, and they cannot differ. */
 static vt_status start_new(struct trainer *t)
 {

@@ -19,12 +19,20 @@
  * in the second-level cache and the rank's share of the third (docs/speed.md). */
 enum { CPU_STREAM_BYTES = 1 << 20 };
 
-static void choose_dtypes(struct trainer *t)
+/* compute.dtype: auto is bf16 where every rank's device has it. From here on the config says which it is, so that the run stays
+ * at it on other hardware too. Collective. */
+static vt_status choose_dtypes(struct trainer *t)
 {
-    bool bf16 = t->config.compute.dtype == CONFIG_DTYPE_BF16 ||
-                (t->config.compute.dtype == CONFIG_DTYPE_AUTO && t->be->bf16_native);
-    t->dtype = bf16 ? DTYPE_BF16 : DTYPE_F32;
-    t->dtype_stream = bf16 ? t->be->stream_preferred : DTYPE_F32;
+    enum config_dtype *wanted = &t->config.compute.dtype;
+    int32_t native = t->be->bf16_native;
+    VT_TRY(t->comm->all_reduce(t->comm, &native, 1, DTYPE_I32, REDUCE_MIN));
+    if (*wanted == CONFIG_DTYPE_BF16 && !native && t->comm->rank == 0 && t->device.plugin == NULL && t->folder.existed)
+        log_warn("compute.dtype=bf16, and not every rank's CPU has bf16 units: the run goes on with it, but slower than with fp32");
+    if (*wanted == CONFIG_DTYPE_AUTO)
+        *wanted = native ? CONFIG_DTYPE_BF16 : CONFIG_DTYPE_FP32;
+    t->dtype = *wanted == CONFIG_DTYPE_BF16 ? DTYPE_BF16 : DTYPE_F32;
+    t->dtype_stream = t->dtype == DTYPE_BF16 ? t->be->stream_preferred : DTYPE_F32;
+    return VT_OK;
 }
 
 /* Rows of a microbatch: about as many as the cache likes, of the even numbers near that the one with the least padding. */
@@ -268,7 +276,7 @@ static vt_status open_device(struct trainer *t)
     const struct device_desc desc = {.wanted = t->config.compute.device, .threads = t->config.compute.threads};
     VT_TRY(device_open(&desc, t->comm, &t->device));
     t->be = t->device.be;
-    choose_dtypes(t);
+    VT_TRY(choose_dtypes(t));
     vit_params(&t->data.model, &t->table);
     choose_micro_batch(t);
     t->threads_loader = choose_loader_threads(t);
@@ -316,6 +324,7 @@ vt_status trainer_open(const struct trainer_desc *desc, struct comm *comm, struc
     t->comm = comm;
     t->best_metric = NAN;
     t->folder.lock_fd = -1;
+    t->saved_step = -1;
     stage_enter(STAGE_START);
     if (desc->run_folder)
         VT_TRY_OUT(run_folder_open(&t->config, comm, &t->folder));
@@ -324,7 +333,6 @@ vt_status trainer_open(const struct trainer_desc *desc, struct comm *comm, struc
     VT_TRY_OUT(comm_agree(comm, resolve_run(&t->config, &t->data)));
     VT_TRY_OUT(agree_on_order(t));
     VT_TRY_OUT(open_device(t));
-    t->saved_step = -1;
     VT_TRY_OUT(plan_together(t));
     VT_TRY_OUT(comm_agree(comm, allocate_rank(t, desc->quiet)));
     VT_TRY_OUT(open_buckets(t));
