@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/stage.h"
 #include "input/deal.h"
+#include "telemetry/progress.h"
 #include "train/signals.h"
 #include "train/stop_look.h"
 #include "train/trainer.h"

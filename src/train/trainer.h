@@ -13,7 +13,6 @@
 #include "comm/watchdog.h"
 #include "config/run_config.h"
 #include "optim/optimizer.h"
-#include "telemetry/progress.h"
 #include "train/batch.h"
 #include "train/device.h"
 #include "train/evaluate.h"
@@ -40,6 +39,8 @@ struct step_result {
     struct step_times times;
     struct bucket_stats buckets;
 };
+
+struct progress; /* telemetry/progress.h */
 
 struct trainer {
     struct run_config config;
