@@ -116,6 +116,11 @@ void text_format_seconds(double seconds, char *text, size_t bytes)
         snprintf(text, bytes, "%lld d %02lld h", whole / 86400, whole % 86400 / 3600);
 }
 
+const char *text_s(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 void text_append(char *text, size_t bytes, const char *format, ...)
 {
     size_t used = strnlen(text, bytes);

@@ -22,6 +22,9 @@ void text_format_count(double value, char *text, size_t bytes);
 /* "250 us", "1.5 ms", "12.3 s", "3 min 05 s", "2 h 07 min", "3 d 04 h" */
 void text_format_seconds(double seconds, char *text, size_t bytes);
 
+/* The ending of a plural: "" for 1, else "s". */
+const char *text_s(int64_t count);
+
 /* Adds formatted text behind what `text` holds; what does not fit into `bytes` is cut. */
 void text_append(char *text, size_t bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

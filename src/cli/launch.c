@@ -6,6 +6,7 @@
 
 #include "base/cpus.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/cli.h"
 
 enum { LAUNCH_FIXED_ARGS = 24 };
@@ -52,10 +53,11 @@ vt_status launch_mpirun(int ranks, int argc, char **argv)
         command[n++] = "--bind-to";
         command[n++] = "hwthread";
         if (cores % ranks)
-            log_warn("%d ranks of %ld cores each leave %ld of %ld cores idle; a rank count that divides %ld uses all", ranks,
-                     cores / ranks, cores % ranks, cores, cores);
+            log_warn("%d ranks of %ld core%s each leave %ld of %ld cores idle; a rank count that divides %ld uses all", ranks,
+                     cores / ranks, text_s(cores / ranks), cores % ranks, cores, cores);
     } else {
-        log_warn("%d ranks share %ld cores: correct, but slower than %ld ranks", ranks, cores, cores);
+        log_warn("%d ranks share %ld core%s: correct, but slower than %ld rank%s", ranks, cores, text_s(cores), cores,
+                 text_s(cores));
         command[n++] = "--oversubscribe";
         command[n++] = "--bind-to";
         command[n++] = "none";

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "train/class_names.h"
 #include "train/inference.h"
@@ -110,8 +111,9 @@ static struct json *to_json(const struct inference *inf, const struct eval_args 
 static void print_text(const struct inference *inf, const struct evaluation *result)
 {
     char name[128];
-    printf("top-1 %.2f %%   top-5 %.2f %%   loss %.4f   %lld images   (step %lld, %s weights)\n", 100 * result->top1,
-           100 * result->top5, result->loss, (long long)result->seen, (long long)inf->state.step, inf->ema ? "EMA" : "model");
+    printf("top-1 %.2f %%   top-5 %.2f %%   loss %.4f   %lld image%s   (step %lld, %s weights)\n", 100 * result->top1,
+           100 * result->top5, result->loss, (long long)result->seen, text_s(result->seen), (long long)inf->state.step,
+           inf->ema ? "EMA" : "model");
     if (result->classes > 40)
         return; /* --json has them all */
     for (int k = 0; k < result->classes; k++)

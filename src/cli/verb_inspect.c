@@ -101,9 +101,9 @@ static vt_status inspect_checkpoint(const char *path, bool json)
         status = json_write_line(object, stdout, "stdout");
         json_free(&object);
     } else {
-        printf("%s: checkpoint of step %lld (attempt %d, %d ranks), stream position %llu\nwritten by %s\ndata %s, %d classes, "
+        printf("%s: checkpoint of step %lld (attempt %d, %d rank%s), stream position %llu\nwritten by %s\ndata %s, %d classes, "
                "evaluated with %s\n",
-               folder, (long long)state.step, state.attempt, state.world_size, (unsigned long long)state.position, state.version,
+               folder, (long long)state.step, state.attempt, state.world_size, text_s(state.world_size), (unsigned long long)state.position, state.version,
                state.dataset_uri, state.class_count, state.eval_transform);
         if (state.skipped_steps)
             printf("%lld non-finite steps skipped, the last %d of them just before\n", (long long)state.skipped_steps,

@@ -20,8 +20,8 @@ vt_status verb_verify(int argc, char **argv)
     struct verify_report report;
     VT_TRY(verify_run(&desc, &report));
     text_format_bytes((double)report.bytes, bytes, sizeof bytes);
-    printf("%lld samples in %d shards, %s: %lld bad, %lld with warnings, %d shards differ from the manifest (%.1f s)\n",
-           (long long)report.samples, report.shards, bytes, (long long)report.bad, (long long)report.warnings, report.bad_shards,
+    printf("%lld sample%s in %d shard%s, %s: %lld bad, %lld with warnings, %d shards differ from the manifest (%.1f s)\n",
+           (long long)report.samples, text_s(report.samples), report.shards, text_s(report.shards), bytes, (long long)report.bad, (long long)report.warnings, report.bad_shards,
            report.seconds);
     if (report.bad || report.bad_shards)
         return VT_FAIL(VT_E_FORMAT, "%s: %lld bad samples (recorded in the manifest, training leaves them out), %d shards differ from the manifest",

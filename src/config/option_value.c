@@ -106,6 +106,16 @@ static vt_status check_text(const struct option *option, const char *text, size_
     return VT_OK;
 }
 
+static vt_status wrong_count(const struct option *option, int count, const char *where, const char *either)
+{
+    int least = option->min_count ? option->min_count : 1;
+    char range[24] = "";
+    if (least < option->max_count)
+        snprintf(range, sizeof range, "%d to ", least);
+    return VT_FAIL(VT_E_USAGE, "%s: %s: %d number%s, expected %s%d%s", where, option->key, count, text_s(count), range,
+                   option->max_count, either);
+}
+
 static vt_status set_floats(const struct option *option, const struct option_value *value, const char *where,
                             struct config_floats *field)
 {
@@ -118,8 +128,7 @@ static vt_status set_floats(const struct option *option, const struct option_val
     if (value->shape != VALUE_LIST)
         return VT_FAIL(VT_E_USAGE, "%s: %s: expected a list of numbers, as [0.9, 0.999]%s", where, option->key, either);
     if (value->count < (option->min_count ? option->min_count : 1) || value->count > option->max_count)
-        return VT_FAIL(VT_E_USAGE, "%s: %s: %d numbers, expected %d to %d%s", where, option->key, value->count,
-                       option->min_count ? option->min_count : 1, option->max_count, either);
+        return wrong_count(option, value->count, where, either);
     for (int i = 0; i < value->count; i++)
         VT_TRY(parse_float(option, value->element[i], where, &floats.value[i]));
     floats.count = value->count;

@@ -143,8 +143,8 @@ static void split_text(const struct manifest_split *split, FILE *out)
     const struct manifest_stats *s = &split->stats;
     char bytes[32];
     text_format_bytes((double)split->bytes, bytes, sizeof bytes);
-    fprintf(out, "split %s: %lld samples, %d shards, %s, %s, fingerprint %016llx\n", split->name,
-            (long long)split->samples, split->shard_count, bytes, split->preshuffled ? "shuffled" : "in source order",
+    fprintf(out, "split %s: %lld sample%s, %d shard%s, %s, %s, fingerprint %016llx\n", split->name,
+            (long long)split->samples, text_s(split->samples), split->shard_count, text_s(split->shard_count), bytes, split->preshuffled ? "shuffled" : "in source order",
             (unsigned long long)split->fingerprint);
     if (s->known) {
         fprintf(out, "  %s, ", s->channels == 1 ? "grey" : "colour");
@@ -177,7 +177,8 @@ static void manifest_text(const struct manifest *manifest, const char *damage, F
 {
     if (damage[0])
         fprintf(out, "DAMAGED: %s\n", damage);
-    fprintf(out, "dataset %s: %d classes, %d splits\n", manifest->name, manifest->class_count, manifest->split_count);
+    fprintf(out, "dataset %s: %d class%s, %d split%s\n", manifest->name, manifest->class_count,
+            manifest->class_count == 1 ? "" : "es", manifest->split_count, text_s(manifest->split_count));
     for (int i = 0; i < manifest->split_count; i++)
         split_text(&manifest->splits[i], out);
     for (int i = 0; i < manifest->class_count && i < CLASSES_SHOWN; i++)

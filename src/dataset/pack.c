@@ -153,11 +153,12 @@ static void log_split(const struct manifest_split *split)
     char bytes[32];
     const struct manifest_stats *s = &split->stats;
     text_format_bytes((double)split->bytes, bytes, sizeof bytes);
-    log_info("%-5s %lld samples in %d shards, %s%s; mean %.4f std %.4f (first channel of %d)", split->name,
-             (long long)split->samples, split->shard_count, bytes, split->preshuffled ? ", shuffled" : "", s->mean[0],
+    log_info("%-5s %lld sample%s in %d shard%s, %s%s; mean %.4f std %.4f (first channel of %d)", split->name,
+             (long long)split->samples, text_s(split->samples), split->shard_count, text_s(split->shard_count), bytes, split->preshuffled ? ", shuffled" : "", s->mean[0],
              s->std[0], s->channels);
     if (split->dropped_count)
-        log_warn("%s: %d images could not be read and were left out", split->name, split->dropped_count);
+        log_warn("%s: left out %d image%s that could not be read", split->name, split->dropped_count,
+                 text_s(split->dropped_count));
 }
 
 static vt_status build(struct pack_write *write, const char *name, struct pack_report *report)

@@ -54,7 +54,10 @@ void progress_format(const struct progress *progress, const struct progress_valu
         text_append(text, bytes, "  data wait %.0f%%", 100 * values->data_wait_fraction);
     double eta_s = isnan(values->eta_s) ? own_eta_s(progress, values->step) : values->eta_s;
     if (!isnan(eta_s) && values->step < progress->total_steps) {
-        text_format_seconds(eta_s, number, sizeof number);
+        if (eta_s < 1)
+            snprintf(number, sizeof number, "under 1 s");
+        else
+            text_format_seconds(eta_s, number, sizeof number);
         text_append(text, bytes, "  eta %s", number);
     }
 }

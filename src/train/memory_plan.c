@@ -99,6 +99,6 @@ vt_status memory_plan_check_host(const struct memory_plan *plan, struct memory_f
     if (fit.shared)
         advise(&fit, mine, (size_t)(memory / ranks_on_host), advice, sizeof advice);
     return VT_FAIL(VT_E_MEMORY,
-                   "the plan needs %s on this host (%d ranks), which has %s for it; the largest part is %s with %s: %s",
-                   needed, ranks_on_host, there, plan->lines[largest].what, part, advice);
+                   "the plan needs %s on this host (%d rank%s), which has %s for it; the largest part is %s with %s: %s",
+                   needed, ranks_on_host, text_s(ranks_on_host), there, plan->lines[largest].what, part, advice);
 }

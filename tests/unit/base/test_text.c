@@ -69,6 +69,13 @@ static void doubles_read_back(void)
     }
 }
 
+static void plurals(void)
+{
+    CU_ASSERT_STRING_EQUAL(text_s(1), "");
+    CU_ASSERT_STRING_EQUAL(text_s(0), "s");
+    CU_ASSERT_STRING_EQUAL(text_s(2), "s");
+}
+
 static void globs(void)
 {
     CU_ASSERT(text_glob("*.bias", "blocks.0.attn.qkv.bias"));
@@ -99,6 +106,7 @@ static const struct test_case cases[] = {
     {"nearest", nearest},
     {"numbers", numbers},
     {"doubles read back", doubles_read_back},
+    {"plurals", plurals},
     {"globs", globs},
 };
 TEST_MAIN("text", cases)

@@ -225,7 +225,7 @@ static void file_errors(void)
         {"model:\n  pool: max\n", "x.yaml:2: model.pool: \"max\" is not a choice, expected one of cls, mean"},
         {"train:\n  duration: 90\n", "x.yaml:2: train.duration: \"90\" has no unit"},
         {"optim:\n  betas: 0.9\n", "x.yaml:2: optim.betas: expected a list of numbers"},
-        {"optim:\n  betas: [0.9]\n", "x.yaml:2: optim.betas: 1 numbers, expected 2 to 2"},
+        {"optim:\n  betas: [0.9]\n", "x.yaml:2: optim.betas: 1 number, expected 2"},
         {"optim:\n  betas: [0.9, x]\n", "\"x\" is not a valid value, expected a number"},
         {"optim:\n  betas: [0.9, [1]]\n", "x.yaml:2: optim.betas: lists hold single values"},
         {"data:\n  mean: dataset\n", "x.yaml:2: data.mean: expected a list of numbers, as [0.9, 0.999] or auto"},

@@ -45,6 +45,9 @@ static void test_format(void)
     progress_format(&progress, &values, text, sizeof text);
     CU_ASSERT_STRING_EQUAL(text, "step 1200/10000  12%  epoch 3.21  loss 2.3457  lr 1.00e-03  12.8k img/s  data wait 3%  "
                                  "eta 12.3 s");
+    values.eta_s = 0.0004;
+    progress_format(&progress, &values, text, sizeof text);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "  eta under 1 s"));
     progress_format(&progress, &nothing, text, sizeof text);
     CU_ASSERT_EQUAL(strncmp(text, "step 1/10000  0%  eta ", 22), 0);
     values = nothing;
