@@ -4,9 +4,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cpus.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "train/class_names.h"
+#include "train/doubts.h"
 
 /* Far beyond any run, and far from overflow once multiplied by microbatches or images. */
 #define STEPS_MAX ((int64_t)1 << 36)
@@ -191,6 +193,17 @@ vt_status resolve_checkpoint_model(const struct run_config *config, int classes,
     return resolve_model(config, &data, model);
 }
 
+static vt_status check_duration(const struct run_config *config, const struct resolved *out)
+{
+    char text[64];
+    duration_format(config->train.duration, text, sizeof text);
+    if (out->total_steps > STEPS_MAX)
+        return VT_FAIL(VT_E_USAGE, "train.duration: %s is too long, expected at most %lld steps", text, (long long)STEPS_MAX);
+    if (out->total_steps < 1)
+        return VT_FAIL(VT_E_USAGE, "train.duration: %s is no step, expected at least 1", text);
+    return VT_OK;
+}
+
 /* A resolution in the name that the config overrules, as timm's img_size does: no mistake, but easily one. */
 static void note_image_size(const struct run_config *config)
 {
@@ -234,9 +247,8 @@ vt_status resolve_run(const struct run_config *config, struct resolved *out)
     VT_TRY_OUT(resolve_transforms(config, &out->train, out));
     VT_TRY_OUT(resolve_order(config, &out->train, out));
     resolve_schedule(config, out);
-    if (out->total_steps < 1 || out->total_steps > STEPS_MAX)
-        status = VT_FAIL(VT_E_USAGE, "train.duration: %lld steps, expected 1 to %lld", (long long)out->total_steps,
-                         (long long)STEPS_MAX);
+    VT_TRY_OUT(check_duration(config, out));
+    VT_TRY_OUT(doubts_raise(config, out, cpus_usable()));
 out:
     if (status != VT_OK)
         resolved_close(out);

@@ -38,13 +38,36 @@ refused 2 'classes' "$V" train tiny.yaml model.classes=4 run.dir=run
 refused 2 'data\.transform' "$V" train tiny.yaml 'data.transform=shear(2)' run.dir=run
 refused 2 'no such model|model\.name' "$V" train tiny.yaml model.name=vit_x run.dir=run
 refused 2 'train\.duration' "$V" train tiny.yaml train.duration=0 run.dir=run
-refused 2 'train\.duration.*steps, expected' "$V" train tiny.yaml train.duration=1e300ep run.dir=run
+refused 2 'train\.duration: 1e\+?300ep is too long, expected at most [0-9]+ steps' "$V" train tiny.yaml train.duration=1e300ep run.dir=run
+refused 2 'train\.duration: 1e\+?30ep is too long' "$V" train tiny.yaml train.duration=1e30ep run.dir=run
+refused 2 'optim\.betas: 1 number, expected 2' "$V" train tiny.yaml 'optim.betas=[0.9]' run.dir=run
+not_said 'to 2'
+refused 2 'compute\.threads is 4096 where a rank has [0-9]+ CPUs?, expected 0 \(all of them\) or at most' "$V" train tiny.yaml compute.threads=4096 run.dir=run
 refused 2 'data\.val: synthetic has 11 classes' "$V" train tiny.yaml data.val=synthetic data.synthetic_classes=11 run.dir=run
 refused 1 'exact' "$V" train tiny.yaml train.reduction=exact run.dir=run
 refused 1 'cuda' "$V" train tiny.yaml compute.device=cuda run.dir=run
 refused 2 'blocks\.9' "$V" train tiny.yaml 'optim.decay_rules=["blocks.9.*": 0]' run.dir=run
 refused 2 'a matrix of 12884901888 values' "$V" train tiny.yaml model.width=65536 model.mlp_width=262144 run.dir=run
 refused 1 'plan needs .* no microbatch fits' "$V" train tiny.yaml model.width=16384 model.mlp_width=65536 model.depth=200 run.dir=run
+
+# Taken, with a warning: what is hardly meant. Told once at any number of ranks.
+doubted() {
+  pattern=$1
+  shift
+  run 0 "$V" train tiny.yaml run.dir=doubted "$@"
+  [ "$(grep -Ec "warning: $pattern" out)" -eq 1 ] || fail "not warned once: $pattern"
+  rm -rf doubted
+  run 0 $mpi 2 "$V" train tiny.yaml run.dir=doubted "$@"
+  [ "$(grep -Ec "warning: $pattern" out)" -eq 1 ] || fail "not warned once at two ranks: $pattern"
+  rm -rf doubted
+}
+doubted 'optim\.warmup is 50 steps of a run of 10' optim.warmup=50steps
+doubted 'optim\.warmup and optim\.cooldown are 6 and 6 steps' optim.schedule=constant optim.warmup=6steps optim.cooldown=6steps
+doubted 'train\.lanes=4 ' train.lanes=4
+doubted 'compute\.threads is [0-9]+ where a rank has' compute.threads=$(($(nproc) + 1))
+run 0 "$V" train tiny.yaml run.dir=doubted
+not_said 'warning: (optim|train|compute)\.'
+rm -rf doubted
 
 # The same mistakes under mpirun: found before any rank starts, or by all ranks and told once.
 with 's/  depth: 2/  depht: 2/'
