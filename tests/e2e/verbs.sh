@@ -30,6 +30,10 @@ said 'peak learning rate'
 run 0 "$V" help optim.lr
 said 'peak learning rate'
 refused 2 'nothing|optim\.lr' "$V" help optim.rl
+# the recipe to start from: a run needs only its data
+"$V" help recipe >recipe.yaml || fail "help recipe"
+run 0 "$V" preview recipe.yaml "data.train=$data#train" "data.val=$data#val" data.batch=4 -o recipe.png
+refused 1 'data/mine: no such dataset' "$V" train recipe.yaml
 
 # inspect: manifest, dataset, index, shard, checkpoint, run, weights
 for path in "$data" "$data/manifest.pb" "$data/shards/train-000000.idx" "$data/shards/train-000000.tar" run $newest \
@@ -181,9 +185,30 @@ run 0 "$V" bench step tiny.yaml --steps 3
 said 'images/s'
 parses "$V" bench step tiny.yaml --steps 3 --json
 awk -v v="$("$json" out.json images_per_s)" 'BEGIN { exit !(v > 0) }' || fail "bench step --json: no rate"
+for key in own_gemm_gflops_per_rank gemm_peak_gflops_per_rank mfu_of_own_gemms mfu_of_gemm_peak; do
+  awk -v v="$("$json" out.json $key)" 'BEGIN { exit !(v > 0) }' || fail "bench step --json: no $key"
+done
+"$json" out.json comm_early_fraction >/dev/null 2>&1 && fail "bench step --json: an overlap with one rank"
+parses $mpi 2 "$V" bench step tiny.yaml comm.bucket_mb=0.01 --steps 2 --json
+awk -v v="$("$json" out.json comm_early_fraction)" 'BEGIN { exit !(v > 0.5 && v < 1) }' || fail "bench step at 2 ranks: overlap"
+# Every op once, with a time and a share of its floor; what runs in a step makes up the parts.
 run 0 "$V" bench ops tiny.yaml --steps 2
-said '^linear qkv +forward'
+for row in 'linear qkv +forward' 'linear fc2 +weight gradient' 'linear qkv\+db +weight and bias' 'linear fc1\+gelu +forward' \
+  'linear fc2\+dgelu +input gradient' 'linear patches +forward' 'linear head +input gradient' 'attention +forward' 'attention +backward' \
+  'add\+norm +forward' 'add\+norm +backward' 'norm +forward' 'patchify' 'embed +forward' 'embed +backward' 'pool +forward' 'pool +backward' \
+  'loss' 'gelu +forward' 'dropout' 'grad norm' 'adamw +' 'adamw, ema' 'cast' 'reduce_add' 'copy rate' 'gemm_peak' 'linears' 'optimizer' 'together'; do
+  said "^$row"
+done
 parses "$V" bench ops tiny.yaml --steps 2 --json
+for i in 0 20 38; do
+  for key in us us_per_image share_of_floor; do
+    awk -v v="$("$json" out.json ops.$i.$key)" 'BEGIN { exit !(v > 0) }' || fail "bench ops --json: ops.$i.$key"
+  done
+done
+[ "$("$json" out.json ops.39.us 2>/dev/null)" = "" ] || fail "bench ops --json has more rows than this test knows"
+for key in copy_gb_per_s gemm_peak_gflops own_gemm_gflops us_per_image.linears us_per_image.norms us_per_image.optimizer; do
+  awk -v v="$("$json" out.json $key)" 'BEGIN { exit !(v > 0) }' || fail "bench ops --json: $key"
+done
 run 0 "$V" bench data tiny.yaml --steps 3
 parses "$V" bench data tiny.yaml --steps 3 --json
 run 0 $mpi 2 "$V" bench comm --steps 2
