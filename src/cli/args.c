@@ -84,8 +84,8 @@ static vt_status go_on(struct run_config *config)
     char origin[CONFIG_PATH_BYTES + 32];
     run_config_origin(config, "run.if_exists", origin, sizeof origin);
     if (config->run.if_exists != CONFIG_IF_EXISTS_RESUME && strcmp(origin, "command line") == 0)
-        return VT_FAIL(VT_E_USAGE, "command line: run.if_exists: a run folder is there to go on with; expected resume, or its config.yaml "
-                                   "as the argument");
+        return VT_FAIL(VT_E_USAGE, "command line: run.if_exists: a run folder is there to go on with; expected resume, or its "
+                                   "config.yaml as the argument");
     config->run.if_exists = CONFIG_IF_EXISTS_RESUME;
     return VT_OK;
 }

@@ -37,7 +37,8 @@ static vt_status launch_ranks(const char *text, const struct run_config *config,
     long ranks;
     VT_TRY(args_int("-n", text, 1, 65536, &ranks));
     if (getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK"))
-        return VT_FAIL(VT_E_USAGE, "-n %ld starts mpirun, and this is a rank of mpirun or srun already; expected one of the two", ranks);
+        return VT_FAIL(VT_E_USAGE, "-n %ld starts mpirun, and this is a rank of mpirun or srun already; expected one of the two",
+                       ranks);
     if (ranks > 1 && config->comm.backend == CONFIG_COMM_SELF)
         return VT_FAIL(VT_E_USAGE, "comm.backend=self is for one rank, expected auto, mpi or nccl with -n %ld", ranks);
     return launch_mpirun((int)ranks, argc, argv);
@@ -62,8 +63,8 @@ vt_status verb_train(int argc, char **argv)
     free(original);
     struct comm *comm = NULL;
     struct trainer *trainer = NULL;
-    VT_TRY(job_open(status == VT_OK ? comm_choice_of(&config) : COMM_AUTO, status, &comm));
     signals_install(); /* a stop asked for while the run is put together is obeyed after its first step */
+    VT_TRY(job_open(status == VT_OK ? comm_choice_of(&config) : COMM_AUTO, status, &comm));
     const struct trainer_desc desc = {.config = &config, .run_folder = true};
     status = trainer_open(&desc, comm, &trainer);
     if (status == VT_OK && !trainer->device.plugin)

@@ -20,7 +20,8 @@ static bool stop_file_seen;
 /* Async-signal-safe. */
 static _Noreturn void leave_now(void)
 {
-    static const char committed[] = "asked to stop again: leaving at once; the newest checkpoint stands, the same command goes on from it\n";
+    static const char committed[] = "asked to stop again: leaving at once; the newest checkpoint stands, the same command goes on from "
+                                    "it\n";
     static const char nothing[] = "asked to stop again: leaving at once; there is no checkpoint yet\n";
     const char *text = checkpoint_stands ? committed : nothing;
     if (write(STDERR_FILENO, text, strlen(text)) < 0)

@@ -9,7 +9,9 @@ static const double look_every_ms = 1000;
 /* Parts until the next look, at least 1. */
 static int64_t stride(double part_ms)
 {
-    return part_ms >= look_every_ms ? 1 : part_ms <= look_every_ms * 0x1p-40 ? INT64_C(1) << 40 : (int64_t)(look_every_ms / part_ms);
+    if (part_ms >= look_every_ms)
+        return 1;
+    return part_ms > look_every_ms * 0x1p-40 ? (int64_t)(look_every_ms / part_ms) : INT64_C(1) << 40;
 }
 
 struct stop_look stop_look_start(double part_ms)

@@ -182,6 +182,7 @@ train() {
 start() {
   ranks=$1
   shift
+  : >job.out # not what an earlier job said
   if [ "$ranks" -eq 1 ]; then "$V" train "$@" >job.out 2>&1 & else "$V" train -n "$ranks" "$@" >job.out 2>&1 & fi
   job=$!
 }

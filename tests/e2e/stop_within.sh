@@ -107,6 +107,7 @@ wait_for 60 grep -q '^run  ' job.out
 again TERM 1 'there is no checkpoint yet'
 rm -rf run
 if env --default-signal=INT true; then # a script's background job ignores it otherwise
+  : >job.out
   env --default-signal=INT "$V" train tiny.yaml run.dir=run $huge >job.out 2>&1 &
   job=$!
   wait_for 60 grep -q '^run  ' job.out
