@@ -46,8 +46,8 @@ static struct launch launch_of(void)
 static vt_status check_not_strangers(struct launch launch, int joined)
 {
     if (joined == 1 && launch.tasks > 1)
-        return VT_FAIL(VT_E_USAGE, "%s started %d tasks or more that cannot find each other: use srun --mpi=pmix, or mpirun", launch.by,
-                       launch.tasks);
+        return VT_FAIL(VT_E_USAGE, "%s started %d tasks or more that cannot find each other: use srun --mpi=pmix, or mpirun",
+                       launch.by, launch.tasks);
     return VT_OK;
 }
 
