@@ -66,7 +66,10 @@ const struct verb verbs[] = {
      verb_bench},
     {"check", "[CONFIG] [key.path=value ...]", "preflight: devices, libraries, data, folders, memory, network; on every rank", "",
      verb_check},
-    {"help", "[verb | config | config.key]", "this list, a verb, or the config keys", "", verb_help},
+    {"help", "[verb | config | config.key | recipe]", "this list, a verb, the config keys, or a config to start from",
+     "  help config      every key: default, range, meaning; help config.optim or help optim.lr for less\n"
+     "  help recipe      a commented config with every key, to start one's own from\n",
+     verb_help},
 };
 const int verb_count = sizeof verbs / sizeof *verbs;
 

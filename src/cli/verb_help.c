@@ -9,7 +9,8 @@ static void print_all(FILE *out)
     fprintf(out, "%s\nPretrains Vision Transformers on many nodes. Usage: vitrail VERB ...\n\n", version_line());
     for (int i = 0; i < verb_count; i++)
         fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].summary);
-    fprintf(out, "\n`vitrail help VERB` says more; `vitrail help config` lists every key of a run.\n");
+    fprintf(out, "\n`vitrail help VERB` says more; `vitrail help config` lists every key of a run, `vitrail help recipe` is a config\n"
+                 "to start from.\n");
 }
 
 vt_status verb_help(int argc, char **argv)
@@ -25,6 +26,10 @@ vt_status verb_help(int argc, char **argv)
                    verbs[i].details[0] ? "\n" : "", verbs[i].details);
             return VT_OK;
         }
+    if (strcmp(topic, "recipe") == 0) {
+        run_config_recipe(stdout);
+        return VT_OK;
+    }
     if (strcmp(topic, "config") == 0)
         return run_config_help(stdout, NULL);
     if (strncmp(topic, "config.", 7) == 0)

@@ -190,5 +190,7 @@ VT_MUST_CHECK vt_status run_config_check_resume(const struct run_config *before,
 
 /* Help of a key ("optim.lr"), a section ("optim") or everything (NULL). Unknown name: VT_E_USAGE with a near miss. */
 VT_MUST_CHECK vt_status run_config_help(FILE *out, const char *name);
+/* A commented YAML config to start from: every key, those a first run decides set, the others commented out. */
+void run_config_recipe(FILE *out);
 
 #endif
