@@ -91,6 +91,28 @@ said 'warning: class 9 is "boot" in named#train, but "9" in run'
 run 0 $mpi 2 "$V" eval run named#train
 [ "$(grep -c 'class 9 is' out)" -eq 1 ] || fail "the warning was not told once"
 
+# eval: a shard that is missing or cut, alone and at two ranks.
+fresh
+run 0 "$V" train tiny.yaml run.dir=run train.duration=5steps
+truncate -s 3000 set/shards/val-000001.tar
+refused 1 'set/shards/val-000001\.tar: .*3000 bytes, expected [0-9]+ \(truncated' "$V" eval run set
+refused 1 'set/shards/val-000001\.tar: .*3000 bytes' $mpi 2 "$V" eval run set
+rm set/shards/val-000001.tar
+refused 1 'set/shards/val-000001\.tar: .*No such file' "$V" eval run set
+refused 1 'set/shards/val-000001\.tar: .*No such file' $mpi 2 "$V" eval run set
+
+# pack that is broken off leaves nothing that looks like a dataset; the next one clears up.
+"$V" pack /usr/share/datasets/fashion-mnist half --from idx 2>pack.out &
+packer=$!
+wait_for 60 sh -c 'ls half.packing.*/shards/*.tar >/dev/null 2>&1'
+kill -TERM $packer
+wait $packer
+[ $? -eq 143 ] || fail "pack ended otherwise"
+[ ! -e half ] || fail "a broken-off pack left half a dataset"
+refused 1 'half: no such dataset' "$V" train tiny.yaml run.dir=run-half data.train=half
+run 0 "$V" pack tree half
+ls -d half.packing.* 2>/dev/null && fail "the next pack left the remains"
+
 # A dataset that changed under a run.
 fresh
 run 0 "$V" train tiny.yaml run.dir=run

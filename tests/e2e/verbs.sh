@@ -105,6 +105,21 @@ head -c 40 "$picture" >cut.png
 for file in tiny.yaml cut.png missing.png; do said "error: $file: "; done
 [ "$(sort -u out.json)" = "$(cat one.json)" ] || fail "bad images beside it change a result"
 
+# Every kind of file that can be read: CMYK, progressive, turned by EXIF, palettes, alpha, one bit, one pixel.
+golden=$here/../golden/decode
+printf 'P5 1 1 255 x' >pixel.pgm
+printf 'P6 1 1 255 xyz' >pixel.ppm
+# 2 x 2 pixels of 16-bit grey, and one of 16-bit RGBA
+base64 -d >grey16.png <<'EOF'
+iVBORw0KGgoAAAANSUhEUgAAAAIAAAACEAAAAAAHTY67AAAAEklEQVR4nGMQMvn/n4GBoYEBABA/AsWJ3ttfAAAAAElFTkSuQmCC
+EOF
+base64 -d >rgba16.png <<'EOF'
+iVBORw0KGgoAAAANSUhEUgAAAAEAAAABEAYAAABPhRjKAAAAEUlEQVR4nGMQMvn/v4HBgQEAD3oDBXiDuE8AAAAASUVORK5CYII=
+EOF
+set -- pixel.pgm pixel.ppm grey16.png rgba16.png "$golden"/*.jpg "$golden"/*.png "$golden"/*.pgm "$golden"/*.ppm
+run 0 "$V" predict run "$@" --top 1
+[ "$(grep -c ' %  ' out)" -eq $# ] || fail "$# files, but $(grep -c ' %  ' out) predictions"
+
 # what is printed arrives, or the command fails; who reads no more ends it quietly
 ended_with() { [ "$1" -eq "$2" ] || fail "exit code $1, expected $2: $3"; }
 for command in help "help train" "help config" "inspect run" "inspect run --json" "inspect $data --json" \
