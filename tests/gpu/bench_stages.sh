@@ -177,9 +177,9 @@ end_to_end() {
     eval "rate_$kind=$(number_of "$log" images_per_s) ms=$(number_of "$log" step_ms) wait=$(number_of "$log" data_wait_ms)"
   done
   awk -v t="$text" -v a="$rate_shards" -v b="$rate_synthetic" -v w="$wait" -v m="$ms" 'BEGIN {
-    r = a / b; bound = r < 0.97 && w > 0.5 * (1 - r) * m
-    printf "%-34s %12.1f %12.1f %8.1f %12.2f  %s\n", t, a, b, 100 * r, w, r >= 0.97 ? "ok" : bound ? "data-bound" : "FAILED: slower, and not for want of data"
-    exit !(r >= 0.97 || bound)}' || stage_failed=1
+    r = b > 0 ? a / b : 0; bound = (r < 0.97 && w > 0.5 * (1 - r) * m)
+    printf "%-34s %12.1f %12.1f %8.1f %12.2f  %s\n", t, a, b, 100 * r, w, (r >= 0.97 ? "ok" : bound ? "data-bound" : "FAILED: slower, and not for want of data")
+    exit !(r >= 0.97 || bound)}' || [ -n "$quick" ] || stage_failed=1
 }
 
 # From shards to weights, beside the same step on pictures that are there already.
