@@ -101,6 +101,11 @@ struct add_norm_desc {
     float drop_path;         /* s[b] = 0 with this rate, else 1/(1-rate); draw index 0 */
     uint32_t drop_path_purpose;
 };
+/* Whether the gradients of x and of delta are the same bits: one tensor can be both. */
+static inline bool add_norm_delta_is_dx(const struct add_norm_desc *d)
+{
+    return d->has_delta && d->dtype == d->dtype_stream && !d->layer_scale && d->dropout == 0 && d->drop_path == 0;
+}
 struct add_norm_forward_args {
     const void *x;           /* R [M,D] */
     const void *delta;       /* T [M,D] */
@@ -116,7 +121,7 @@ struct add_norm_backward_args {
     const void *delta;       /* T [M,D]; only with layer_scale */
     const void *dx_in;       /* R [M,D]: gradient of x_out from its later users; NULL = zero */
     void *dx;                /* R [M,D]: dx_in + LN'(dy); gradient of x; may alias dx_in */
-    void *ddelta;            /* T [M,D]: gradient of delta */
+    void *ddelta;            /* T [M,D]: gradient of delta; may be dx where add_norm_delta_is_dx: then it is written once */
     float *dweight, *dbias;  /* [D] accumulate */
     float *dls;              /* [D] accumulate; only with layer_scale */
     float *ddelta_sum;       /* [D] accumulate: column sums of ddelta = bias gradient of the linear that made delta; NULL = not wanted */

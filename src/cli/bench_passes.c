@@ -29,10 +29,11 @@ static void run_norm(struct bench_op *o)
 static void run_norm_backward(struct bench_op *o)
 {
     const struct op_random none = {0};
+    void *ddelta = add_norm_delta_is_dx(o->desc) ? o->buffer[NORM_DX] : o->buffer[NORM_DELTA];
     const struct add_norm_backward_args args = {.dy = o->buffer[NORM_Y], .x_out = o->buffer[NORM_OUT],
                                                 .stats = o->buffer[NORM_STATS], .weight = o->buffer[NORM_WEIGHT],
                                                 .dx_in = o->buffer[NORM_X], .dx = o->buffer[NORM_DX],
-                                                .ddelta = o->buffer[NORM_DELTA], .dweight = o->buffer[NORM_DW],
+                                                .ddelta = ddelta, .dweight = o->buffer[NORM_DW],
                                                 .dbias = o->buffer[NORM_DB], .ddelta_sum = o->buffer[NORM_DELTA_SUM]};
     o->table->be->nn.add_norm_backward(o->plan, &args, &none);
 }
@@ -67,7 +68,7 @@ static vt_status norms(struct bench_table *t)
     VT_TRY_OUT(open_norm(&o, &d));
     VT_TRY_OUT(bench_op_row(&o, run_norm, row));
     snprintf(row.pass, sizeof row.pass, "backward");
-    row.bytes = elements * (2 * e + 3 * r) + stats;
+    row.bytes = elements * ((add_norm_delta_is_dx(&d) ? 1 : 2) * e + 3 * r) + stats;
     row.per_step++;
     VT_TRY_OUT(bench_op_row(&o, run_norm_backward, row));
     d.has_delta = false;

@@ -39,7 +39,7 @@ vt_status block_plan_shared(struct vit *vit)
     VT_TRY(plan_linear(vit, (struct linear_desc){.in = F, .out = D, .bias = true, .input_act = c->gelu}, &l->fc2));
     if (!vit->desc.training || vit->desc.recompute == RECOMPUTE_NONE)
         return VT_OK;
-    VT_TRY(block_plan_first_norm(vit, 0, &l->norm_again)); /* the first norm has no delta, and no draws */
+    VT_TRY(block_plan_first_norm(vit, 0, &l->norm_again, NULL)); /* the first norm has no delta, and no draws */
     if (vit->desc.recompute != RECOMPUTE_LIGHT)
         return VT_OK;
     const struct activation_desc gelu = {.rows = vit_rows(vit), .columns = F, .dtype = vit->desc.dtype, .act = c->gelu};
@@ -57,7 +57,7 @@ static struct add_norm_desc norm_desc(const struct vit *vit)
                                   .eps = d->config.layernorm_eps};
 }
 
-vt_status block_plan_first_norm(struct vit *vit, int layer, struct op_plan **plan)
+vt_status block_plan_first_norm(struct vit *vit, int layer, struct op_plan **plan, bool *one_gradient)
 {
     struct add_norm_desc desc = norm_desc(vit);
     desc.has_delta = layer > 0;
@@ -67,10 +67,12 @@ vt_status block_plan_first_norm(struct vit *vit, int layer, struct op_plan **pla
         desc.drop_path = block_drop_path(&vit->desc.config, layer - 1);
         desc.drop_path_purpose = draw_purpose_layer(DRAW_DROP_PATH_MLP, layer - 1);
     }
+    if (one_gradient)
+        *one_gradient = add_norm_delta_is_dx(&desc);
     return vit->be->nn.add_norm_plan(vit->be, &desc, plan);
 }
 
-static vt_status plan_second_norm(struct vit *vit, int layer, struct op_plan **plan)
+static vt_status plan_second_norm(struct vit *vit, int layer, struct op_plan **plan, bool *one_gradient)
 {
     struct add_norm_desc desc = norm_desc(vit);
     desc.has_delta = true;
@@ -80,6 +82,7 @@ static vt_status plan_second_norm(struct vit *vit, int layer, struct op_plan **p
         desc.drop_path = block_drop_path(&vit->desc.config, layer);
         desc.drop_path_purpose = draw_purpose_layer(DRAW_DROP_PATH_ATTN, layer);
     }
+    *one_gradient = add_norm_delta_is_dx(&desc);
     return vit->be->nn.add_norm_plan(vit->be, &desc, plan);
 }
 
@@ -128,9 +131,9 @@ vt_status block_plan(struct vit *vit, int layer)
     struct block *block = &vit->blocks[layer];
     const struct vit_config *c = &vit->desc.config;
     find_rows(vit, layer, block);
-    VT_TRY(block_plan_first_norm(vit, layer, &block->norm1));
+    VT_TRY(block_plan_first_norm(vit, layer, &block->norm1, &block->one_gradient1));
     VT_TRY(plan_attention(vit, layer, &block->attention));
-    VT_TRY(plan_second_norm(vit, layer, &block->norm2));
+    VT_TRY(plan_second_norm(vit, layer, &block->norm2, &block->one_gradient2));
     if (!vit->desc.training || c->dropout == 0)
         return VT_OK;
     const struct dropout_desc dropout = {.batch = vit->desc.batch,
@@ -243,6 +246,12 @@ static void gelu_again(const struct vit *vit, int layer, const struct pass *pass
         nn->dropout_forward(b->mlp_dropout, a->h, a->h, &pass->random);
 }
 
+/* The gradient of the MLP's output, as the norm after the block has left it. */
+static void *ddelta_in(const struct vit *vit, int layer)
+{
+    return ddelta_of(vit, is_last(vit, layer) ? vit->head.one_gradient : vit->blocks[layer + 1].one_gradient1);
+}
+
 static void backward_mlp(const struct vit *vit, int layer, const struct pass *pass)
 {
     const struct nn_ops *nn = &vit->be->nn;
@@ -250,7 +259,7 @@ static void backward_mlp(const struct vit *vit, int layer, const struct pass *pa
     const struct block_shared *l = &vit->shared;
     const struct block_activations *a = &vit->acts.blocks[layer];
     const struct grads *g = &pass->grads;
-    void *dx = vit->acts.dx, *ddelta = vit->acts.delta, *dy = vit->acts.y, *dh = vit->acts.wide;
+    void *dx = vit->acts.dx, *ddelta = ddelta_in(vit, layer), *dy = vit->acts.y, *dh = vit->acts.wide;
     const bool light = vit->desc.recompute == RECOMPUTE_LIGHT;
 
     if (light && !is_last(vit, layer))
@@ -269,7 +278,7 @@ static void backward_mlp(const struct vit *vit, int layer, const struct pass *pa
                                                  .weight = master_of(vit, pass, b->norm2_rows.weight),
                                                  .dx_in = dx,
                                                  .dx = dx,
-                                                 .ddelta = ddelta,
+                                                 .ddelta = ddelta_of(vit, b->one_gradient2),
                                                  .dweight = grad_of(g, b->norm2_rows.weight),
                                                  .dbias = grad_of(g, b->norm2_rows.bias),
                                                  .ddelta_sum = grad_of(g, b->proj.bias),
@@ -285,7 +294,8 @@ static void backward_attention(const struct vit *vit, int layer, const struct pa
     const struct block_shared *l = &vit->shared;
     const struct block_activations *a = &vit->acts.blocks[layer];
     const struct grads *g = &pass->grads;
-    void *dx = vit->acts.dx, *ddelta = vit->acts.delta, *dy = vit->acts.y, *d_o = dy, *dqkv = vit->acts.wide;
+    void *dx = vit->acts.dx, *ddelta = ddelta_of(vit, b->one_gradient2), *dy = vit->acts.y, *d_o = dy;
+    void *dqkv = vit->acts.wide;
 
     nn->linear_backward_weight(l->proj, a->o, ddelta, grad_of(g, b->proj.weight), NULL, g->accumulate);
     nn->linear_backward_input(l->proj, ddelta, matrix_of(vit, pass, b->proj.weight), NULL, d_o);
@@ -301,7 +311,7 @@ static void backward_attention(const struct vit *vit, int layer, const struct pa
                                                  .weight = master_of(vit, pass, b->norm1_rows.weight),
                                                  .dx_in = dx,
                                                  .dx = dx,
-                                                 .ddelta = layer ? ddelta : NULL,
+                                                 .ddelta = layer ? ddelta_of(vit, b->one_gradient1) : NULL,
                                                  .dweight = grad_of(g, b->norm1_rows.weight),
                                                  .dbias = grad_of(g, b->norm1_rows.bias),
                                                  .ddelta_sum =
@@ -311,7 +321,7 @@ static void backward_attention(const struct vit *vit, int layer, const struct pa
     grads_final(g, b->norm1_rows.weight);
 }
 
-/* On entry acts.dx is the gradient of x2, acts.delta that of fc2's output; on exit those of x and of the delta before.
+/* On entry acts.dx is the gradient of x2, ddelta_in that of fc2's output; on exit those of x and of the delta before.
  */
 void block_backward(const struct vit *vit, int layer, const struct pass *pass)
 {

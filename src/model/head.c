@@ -46,7 +46,7 @@ vt_status head_plan(struct vit *vit)
     const struct vit_config *c = &d->config;
     struct head *h = &vit->head;
     find_rows(vit);
-    VT_TRY(block_plan_first_norm(vit, c->depth, &h->norm));
+    VT_TRY(block_plan_first_norm(vit, c->depth, &h->norm, &h->one_gradient));
     const struct pool_desc pool = {.batch = d->batch,
                                    .tokens = vit_tokens(c),
                                    .width = c->width,
@@ -95,7 +95,7 @@ void head_forward(const struct vit *vit, const struct pass *pass)
                        master_of(vit, pass, h->head_rows.bias), a->logits, NULL);
 }
 
-/* On exit acts.dx is the gradient of the last block's x2, acts.delta that of its fc2's output. */
+/* On exit acts.dx is the gradient of the last block's x2, ddelta_of(vit, one_gradient) that of its fc2's output. */
 void head_backward(const struct vit *vit, const struct pass *pass)
 {
     const struct nn_ops *nn = &vit->be->nn;
@@ -120,7 +120,7 @@ void head_backward(const struct vit *vit, const struct pass *pass)
                                                 .stats = a->stats_final,
                                                 .weight = master_of(vit, pass, h->norm_rows.weight),
                                                 .dx = a->dx,
-                                                .ddelta = a->delta,
+                                                .ddelta = ddelta_of(vit, h->one_gradient),
                                                 .dweight = grad_of(g, h->norm_rows.weight),
                                                 .dbias = grad_of(g, h->norm_rows.bias),
                                                 .ddelta_sum = grad_of(g, last->fc2.bias),

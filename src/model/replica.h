@@ -24,10 +24,12 @@ struct block_shared {
 };
 struct block {
     struct op_plan *norm1, *attention, *norm2, *mlp_dropout; /* per layer: each has its own draws; dropout NULL = off */
+    bool one_gradient1, one_gradient2;                       /* norm1's, norm2's dx is its delta's gradient too */
     struct linear_rows norm1_rows, qkv, proj, norm2_rows, fc1, fc2;
 };
 struct head {
     struct op_plan *norm, *pool, *pre_logits, *head, *loss; /* pre_logits NULL = none */
+    bool one_gradient;                                      /* norm's dx is its delta's gradient too */
     struct linear_rows norm_rows, pre_logits_rows, head_rows;
 };
 
@@ -54,6 +56,12 @@ struct pass {
 static inline int64_t vit_rows(const struct vit *vit)
 {
     return vit->desc.batch * vit_tokens(&vit->desc.config);
+}
+
+/* Where the backward of a norm leaves its delta's gradient. */
+static inline void *ddelta_of(const struct vit *vit, bool one_gradient)
+{
+    return one_gradient ? vit->acts.dx : vit->acts.delta;
 }
 
 /* fp32 master values of a row; NULL for row -1. */
@@ -87,8 +95,8 @@ void block_backward(const struct vit *vit, int layer, const struct pass *pass);
 /* Rate of one block's drop-path: rises linearly from 0 to config->drop_path over depth, as timm. */
 float block_drop_path(const struct vit_config *config, int layer);
 /* The plan of the add_norm that ends block `layer` - 1 (its MLP output is the delta) and begins block `layer`, or the
- * final norm when layer == depth. */
-VT_MUST_CHECK vt_status block_plan_first_norm(struct vit *vit, int layer, struct op_plan **plan);
+ * final norm when layer == depth. one_gradient (may be NULL): see struct block. */
+VT_MUST_CHECK vt_status block_plan_first_norm(struct vit *vit, int layer, struct op_plan **plan, bool *one_gradient);
 
 VT_MUST_CHECK vt_status head_plan(struct vit *vit);
 void head_close(struct vit *vit);

@@ -32,6 +32,9 @@ static const struct op_case CASES[] = {
     {"add", .desc.add_norm = {SIZE(2, 3, 5), DELTA_ON}},
     {"add in place", OPT_ALIAS, .desc.add_norm = {SIZE(2, 3, 5), DELTA_ON}},
     {"add, sums not wanted", OPT_NO_SUM | OPT_NO_DX_IN, .desc.add_norm = {SIZE(2, 3, 5), DELTA_ON}},
+    {"add, one gradient", OPT_ONE_GRADIENT, .desc.add_norm = {SIZE(2, 3, 5), DELTA_ON}},
+    {"one gradient in place 2x50x768", OPT_ALIAS | OPT_ONE_GRADIENT, .desc.add_norm = {SIZE(2, 50, 768), DELTA_ON}},
+    {"one gradient, no sum, 67x200", OPT_NO_SUM | OPT_ONE_GRADIENT, .desc.add_norm = {SIZE(1, 67, 200), DELTA_ON}},
     {"layer scale", .desc.add_norm = {SIZE(3, 2, 6), DELTA_ON, .layer_scale = true}},
     {"dropout", .desc.add_norm = {SIZE(3, 2, 6), DELTA_ON, DROP(0.4f)}},
     {"drop path", .desc.add_norm = {SIZE(5, 2, 6), DELTA_ON, PATH(0.5f)}},
@@ -57,6 +60,11 @@ static void set_dtype(struct op_case *c, enum dtype dtype, enum dtype dtype_stre
 static bool in_place(const struct op_case *c)
 {
     return c->options & OPT_ALIAS;
+}
+
+static bool one_gradient(const struct op_case *c)
+{
+    return c->options & OPT_ONE_GRADIENT && add_norm_delta_is_dx(&c->desc.add_norm);
 }
 
 static int specs(const struct op_case *c, struct tensor_spec *s)
@@ -87,14 +95,17 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
                                     .grad_of = in_place(c) ? 1 + X : 0};
     s[DX] =
         (struct tensor_spec){"dx", d->dtype_stream, all, in_place(c) ? 0 : BWD_OUT, .grad_of = in_place(c) ? 0 : 1 + X};
-    s[DDELTA] = (struct tensor_spec){"ddelta", d->dtype, all, delta ? BWD_OUT : 0, .grad_of = delta ? 1 + DELTA : 0};
+    const bool own_ddelta = delta && !one_gradient(c);
+    s[DDELTA] =
+        (struct tensor_spec){"ddelta", d->dtype, all, own_ddelta ? BWD_OUT : 0, .grad_of = own_ddelta ? 1 + DELTA : 0};
     s[DWEIGHT] = (struct tensor_spec){"dweight", DTYPE_F32, D, sum, .grad_of = 1 + WEIGHT};
     s[DBIAS] = (struct tensor_spec){"dbias", DTYPE_F32, D, sum, .grad_of = 1 + BIAS};
     s[DLS] =
         (struct tensor_spec){"dls", DTYPE_F32, D, d->layer_scale ? sum : 0, .grad_of = d->layer_scale ? 1 + LS : 0};
     bool wanted = delta && !(c->options & OPT_NO_SUM);
+    const int ddelta = own_ddelta ? DDELTA : in_place(c) ? DX_IN : DX;
     s[DDELTA_SUM] = (struct tensor_spec){
-        "ddelta_sum", DTYPE_F32, D, wanted ? sum : 0, .limit = LIMIT_ROUNDED, .column_sum_of = wanted ? 1 + DDELTA : 0};
+        "ddelta_sum", DTYPE_F32, D, wanted ? sum : 0, .limit = LIMIT_ROUNDED, .column_sum_of = wanted ? 1 + ddelta : 0};
     return COUNT;
 }
 
@@ -134,6 +145,7 @@ static void backward(const struct op_run *r)
 {
     const struct add_norm_desc *d = &r->c->desc.add_norm;
     struct op_random random = {78, r->t[POSITION]};
+    void *dx = in_place(r->c) ? r->t[DX_IN] : r->t[DX];
     struct add_norm_backward_args args = {
         .dy = r->t[DY],
         .x_out = d->has_delta && !in_place(r->c) ? r->t[X_OUT] : r->t[X],
@@ -142,8 +154,10 @@ static void backward(const struct op_run *r)
         .weight = r->t[WEIGHT],
         .delta = d->layer_scale ? r->t[DELTA] : NULL,
         .dx_in = r->c->options & OPT_NO_DX_IN ? NULL : r->t[DX_IN],
-        .dx = in_place(r->c) ? r->t[DX_IN] : r->t[DX],
-        .ddelta = d->has_delta ? r->t[DDELTA] : NULL,
+        .dx = dx,
+        .ddelta = one_gradient(r->c) ? dx
+                  : d->has_delta     ? r->t[DDELTA]
+                                     : NULL,
         .dweight = r->t[DWEIGHT],
         .dbias = r->t[DBIAS],
         .dls = d->layer_scale ? r->t[DLS] : NULL,

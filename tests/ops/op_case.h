@@ -64,7 +64,8 @@ enum option {
     OPT_NAN_PADDING = 256, /* loss: rows of weight 0 hold NaN logits */
     OPT_NONFINITE = 512,   /* optim: a NaN among the gradients */
     OPT_NO_COPIES = 1024,  /* optim: compute and ema = NULL */
-    OPT_SHARP = 2048       /* attention: large scores */
+    OPT_SHARP = 2048,      /* attention: large scores */
+    OPT_ONE_GRADIENT = 4096 /* add_norm: ddelta is dx where the contract allows it */
 };
 enum layout { LAYOUT_PACKED, LAYOUT_TOKENS, LAYOUT_HEADS }; /* attention: [B,N,3,A,d]; [B,N,A,d] each; [B,A,N,d] each */
 

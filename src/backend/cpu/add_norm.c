@@ -154,6 +154,7 @@ static void add_norm_backward(struct op_plan *plan, const struct add_norm_backwa
                               const struct op_random *random)
 {
     struct add_norm_job job = {.plan = (const struct add_norm_plan *)plan, .backward = args, .random = random};
+    VT_CHECK(args->ddelta != args->dx || add_norm_delta_is_dx(&job.plan->desc));
     cpu_parallel(plan->backend, job.plan->chunks, backward_rows, &job);
     cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->desc.width / 64), reduce_chunks, &job);
 }

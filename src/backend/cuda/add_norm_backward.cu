@@ -3,9 +3,9 @@
  * A block goes down the rows, ROWS at a time; a thread owns 8 columns, so its sums over rows stay in registers and the
  * parameters are read once. The two sums along a row cross the block's warps by one barrier. At the end each block
  * leaves its column sums, and sum_partials adds those in order: no atomics. The grid is what fits the device at once.
- * Moves dy, x_out, dx_in, dx, ddelta once: 5 widths of bf16 a row, and delta with LayerScale. Bound by memory.
- * Widths that 8 does not divide, or past 3072 (registers): a column at a time, sums in shared memory; for correctness,
- * not speed. */
+ * Moves dy, x_out, dx_in, dx once, and ddelta where it is not dx: 4 or 5 widths of bf16 a row, and delta with
+ * LayerScale. Bound by memory. Widths that 8 does not divide, or past 3072 (registers): a column at a time, sums in
+ * shared memory; for correctness, not speed. */
 #include "backend/cuda/add_norm.cuh"
 #include "backend/cuda/reduce.cuh"
 
@@ -18,8 +18,10 @@ template <typename T, typename R> struct backward_args {
     const T *delta;                   /* likewise */
     const R *dx_in;                   /* may be NULL, and dx */
     R *dx;
-    T *ddelta;      /* NULL: no delta */
-    float *partial; /* [4][gridDim.x][width]: dweight, dbias, dls, ddelta */
+    T *ddelta; /* NULL: no delta, or ddelta is dx */
+    bool has_delta;
+    bool sum_delta; /* ddelta_sum is wanted */
+    float *partial; /* [4][gridDim.x][width]: dweight, dbias, dls, ddelta; the last two where wanted */
     norm_shape shape;
 };
 
@@ -74,7 +76,7 @@ __device__ inline void write_row(const backward_args<T, R> &a, int64_t row, int 
             total[i] += part.later[i];
     }
     store8(a.dx + at, total);
-    if (!a.ddelta)
+    if (!a.ddelta && !a.sum_delta)
         return;
     branch_row branch = branch_of(a.shape, row);
     float factor[VECTOR], delta[VECTOR];
@@ -90,7 +92,8 @@ __device__ inline void write_row(const backward_args<T, R> &a, int64_t row, int 
         }
         columns.ddelta[i] += total[i];
     }
-    store8(a.ddelta + at, total);
+    if (a.ddelta)
+        store8(a.ddelta + at, total);
 }
 
 /* The block's sums of each row. `scratch` is ROWS row_sums a warp, used by every second call only. */
@@ -115,14 +118,17 @@ __device__ inline void sum_rows(row_sums sums[ROWS], row_sums *scratch)
     }
 }
 
-__device__ inline void store_columns(float *partial, int width, int c, const column_parts &columns)
+__device__ inline void store_columns(float *partial, int width, int c, const column_parts &columns, bool scale,
+                                     bool delta)
 {
     int64_t next = (int64_t)gridDim.x * width;
     float *to = partial + (int64_t)blockIdx.x * width + c;
     store8(to, columns.dweight);
     store8(to + next, columns.dbias);
-    store8(to + 2 * next, columns.dls);
-    store8(to + 3 * next, columns.ddelta);
+    if (scale)
+        store8(to + 2 * next, columns.dls);
+    if (delta)
+        store8(to + 3 * next, columns.ddelta);
 }
 
 template <bool SCALE, typename T, typename R>
@@ -155,7 +161,7 @@ __global__ void __launch_bounds__(MAX_WARPS *WARP_SIZE) backward_kernel(backward
                 write_row<SCALE>(a, first + r, c, weight, ls, part[r], sums[r], columns);
     }
     if (own)
-        store_columns(a.partial, a.shape.width, c, columns);
+        store_columns(a.partial, a.shape.width, c, columns, SCALE, a.sum_delta);
 }
 
 /* Any width: one row at a time, column by column; the sums of the block's rows in shared memory [4][width]. */
@@ -187,7 +193,7 @@ __global__ void __launch_bounds__(NARROW_THREADS) backward_narrow(backward_args<
             float total = rstd * (to_float(a.dy[at]) * a.weight[c] - (sums.g + n * sums.gn));
             total += a.dx_in ? to_float(a.dx_in[at]) : 0.0f;
             a.dx[at] = from_float<R>(total);
-            if (!a.ddelta)
+            if (!a.has_delta)
                 continue;
             branch_factors<1>(a.shape, branch, NULL, c, &factor);
             total = factor == 0 ? 0.0f : total * factor;
@@ -196,7 +202,8 @@ __global__ void __launch_bounds__(NARROW_THREADS) backward_narrow(backward_args<
                 total *= a.ls[c];
             }
             columns[3 * width + c] += total;
-            a.ddelta[at] = from_float<T>(total);
+            if (a.ddelta)
+                a.ddelta[at] = from_float<T>(total);
         }
     }
     for (int k = 0; k < MAX_COLUMN_SUMS; k++)
@@ -251,7 +258,9 @@ static void backward(struct add_norm_plan *plan, const struct add_norm_backward_
                              (const T *)args->delta,
                              (const R *)args->dx_in,
                              (R *)args->dx,
-                             d->has_delta ? (T *)args->ddelta : NULL,
+                             d->has_delta && args->ddelta != args->dx ? (T *)args->ddelta : NULL,
+                             d->has_delta,
+                             d->has_delta && args->ddelta_sum,
                              (float *)cuda_workspace(&plan->plan),
                              shape_of(plan, random)};
     bool narrow = is_narrow(d->width);
@@ -265,6 +274,7 @@ void cuda_add_norm_backward(struct op_plan *plan, const struct add_norm_backward
 {
     struct add_norm_plan *p = (struct add_norm_plan *)plan;
     const struct add_norm_desc *d = &p->desc;
+    VT_CHECK(args->ddelta != args->dx || add_norm_delta_is_dx(d));
     with_type(d->dtype, [&](auto t) {
         with_type(d->dtype_stream, [&](auto r) { backward<decltype(t), decltype(r)>(p, args, random); });
     });

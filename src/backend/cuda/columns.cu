@@ -27,6 +27,7 @@ __global__ void __launch_bounds__(LANES *TALL_PARTIALS)
     const float *from = partial + (int64_t)blockIdx.y * count * width;
     float sum = 0;
     if (column < width)
+#pragma unroll 4
         for (int64_t i = threadIdx.y; i < count; i += TALL_PARTIALS)
             sum += from[i * width + column];
     tile[threadIdx.y * LANES + threadIdx.x] = sum;

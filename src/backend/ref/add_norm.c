@@ -124,6 +124,7 @@ static void add_norm_backward(struct op_plan *plan, const struct add_norm_backwa
 {
     const struct add_norm_desc *d = &((struct add_norm_plan *)plan)->desc;
     double *w = ref_workspace(plan);
+    VT_CHECK(args->ddelta != args->dx || add_norm_delta_is_dx(d));
     struct add_norm_sums sums = {w, w + d->width, w + 2 * d->width, w + 3 * d->width, w + 4 * d->width};
     memset(w, 0, (size_t)(4 * d->width) * sizeof *w);
     ref_enter(plan->backend);
