@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fake_nccl.h"
 #include "tensor/dtype.h"
@@ -102,7 +103,9 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm)
 ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     __atomic_add_fetch(&fake_nccl.aborted, 1, __ATOMIC_SEQ_CST);
+    unsigned bit = 1u << comm->rank;
     free(comm);
+    __atomic_or_fetch(&fake_nccl.aborted_ranks, bit, __ATOMIC_SEQ_CST);
     return ncclSuccess;
 }
 
@@ -182,6 +185,11 @@ static ncclResult_t enqueue(ncclComm_t comm, cudaStream_t stream, struct call ca
         return ncclInvalidArgument;
     if (fake_nccl.refuse_calls)
         return ncclInternalError;
+    if (fake_nccl.stuck) {
+        for (unsigned bit = 1u << comm->rank; !(__atomic_load_n(&fake_nccl.aborted_ranks, __ATOMIC_SEQ_CST) & bit);)
+            usleep(1000);
+        return ncclInternalError;
+    }
     if (!grouped)
         __atomic_add_fetch(&fake_nccl.natives, 1, __ATOMIC_SEQ_CST);
     ncclResult_t result = run(comm, &call); /* inside a group too: all ranks make the same calls */

@@ -325,6 +325,37 @@ static void abort_frees_a_call_under_way(void)
     }
 }
 
+static void wait_inside(struct rank *rank)
+{
+    float data[4] = {0};
+    pthread_t other;
+    if (!opened(rank))
+        return;
+    meeting_wait(&meeting);
+    fake->stuck = 1;
+    VT_CHECK(pthread_create(&other, NULL, abort_later, rank->comm) == 0);
+    keep(rank, rank->comm->all_reduce(rank->comm, data, 4, DTYPE_F32, REDUCE_SUM));
+    pthread_join(other, NULL);
+    VT_CHECK(rank->comm->poll(rank->comm) == VT_OK); /* nor is the handle used again */
+    rank->comm->close(rank->comm);
+}
+
+/* The call holds the mutex and comes back only by the abort. */
+static void abort_frees_a_call_that_does_not_return(void)
+{
+    struct rank ranks[RANKS];
+    fresh(1);
+    run_ranks(wait_inside, ranks);
+    for (int r = 0; r < RANKS; r++) {
+        char expected[160];
+        snprintf(expected, sizeof expected, "rank %d (host node%d): NCCL all-reduce failed: internal error", r, r);
+        CU_ASSERT_EQUAL(ranks[r].status, VT_E_COMM);
+        CU_ASSERT_STRING_EQUAL(ranks[r].message, expected); /* its last words went with the handle */
+    }
+    CU_ASSERT_EQUAL(fake->aborted, RANKS);
+    CU_ASSERT_EQUAL(fake->finalized + fake->destroyed, 0);
+}
+
 static void only_open(struct rank *rank)
 {
     if (set_version && rank->rank == 1)
@@ -383,6 +414,7 @@ static const struct test_case cases[] = {
     {"a refusal is explained", a_refusal_is_explained},
     {"an error in flight is polled", an_error_in_flight_is_polled},
     {"abort frees a call under way", abort_frees_a_call_under_way},
+    {"abort frees a call that does not return", abort_frees_a_call_that_does_not_return},
     {"versions must agree", versions_must_agree},
     {"a missing library is said", a_missing_library_is_said},
     {"the real library refuses without a GPU", the_real_library_refuses_without_a_gpu},

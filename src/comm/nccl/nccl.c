@@ -29,7 +29,7 @@ enum {
     POLL_US = 50
 };
 /* The first calls connect to peers, which takes a while in a large job. Inside a step the buckets find a hang sooner. */
-static const double CALL_SECONDS = 300, CLOSE_SECONDS = 20;
+static const double CALL_SECONDS = 300, CLOSE_SECONDS = 20, ABORT_SECONDS = 1;
 
 /* What is used of the library. */
 static struct {
@@ -58,8 +58,9 @@ struct nccl_comm {
     cudaStream_t stream;
     struct event *drained;  /* for barrier */
     atomic_bool aborting;   /* asks a call under way to give up */
-    pthread_mutex_t mutex;  /* one NCCL call at a time; over what follows */
-    ncclComm_t handle;      /* NULL after an abort */
+    atomic_bool gone;       /* the handle was aborted, and must not be used */
+    pthread_mutex_t mutex;  /* one NCCL call at a time, but for an abort of one that does not return */
+    ncclComm_t handle;      /* NULL: not opened */
 };
 
 static struct nccl_comm *of(struct comm *comm) { return (struct nccl_comm *)comm; }
@@ -87,7 +88,7 @@ int comm_nccl_version(void)
 /* ---- results ---- */
 static vt_status explain(struct nccl_comm *self, ncclResult_t result, const char *what)
 {
-    const char *detail = self->handle ? nccl.GetLastError(self->handle) : "";
+    const char *detail = self->handle && !atomic_load(&self->aborting) ? nccl.GetLastError(self->handle) : "";
     return VT_FAIL(VT_E_COMM, "rank %d (host %s): NCCL %s failed: %s%s%.600s", self->base.rank, self->base.host, what,
                    nccl.GetErrorString(result), detail && *detail ? ": " : "", detail ? detail : "");
 }
@@ -267,7 +268,7 @@ static vt_status poll_errors(struct comm *comm)
     ncclResult_t result = ncclSuccess;
     if (pthread_mutex_trylock(&self->mutex) != 0)
         return VT_OK;
-    if (self->handle) {
+    if (self->handle && !atomic_load(&self->aborting)) {
         ncclResult_t asked = nccl.CommGetAsyncError(self->handle, &result);
         result = asked != ncclSuccess ? asked : result;
         if (result != ncclSuccess && result != ncclInProgress)
@@ -277,27 +278,40 @@ static vt_status poll_errors(struct comm *comm)
     return status;
 }
 
+static bool lock_within(pthread_mutex_t *mutex, double seconds)
+{
+    enum { LOOK_US = 1000 };
+    double start = clock_ms();
+    while (pthread_mutex_trylock(mutex) != 0) {
+        if (clock_ms() - start > seconds * 1e3)
+            return false;
+        pause_us(LOOK_US);
+    }
+    return true;
+}
+
+/* A call in progress gives up by itself and leaves the mutex. One that waits inside NCCL, for room in a launch queue that a dead peer
+ * holds up, does not: what frees the queue is the abort, so this must not wait for that call. NCCL first sets the flag that its
+ * calls and kernels look at; whoever comes back from such a call finds `aborting` set, and leaves the handle alone. */
 static void abort_all(struct comm *comm)
 {
     struct nccl_comm *self = of(comm);
     atomic_store(&self->aborting, true);
-    pthread_mutex_lock(&self->mutex);
-    if (self->handle) {
+    bool locked = lock_within(&self->mutex, ABORT_SECONDS);
+    if (self->handle && !atomic_exchange(&self->gone, true)) {
         cuda_bind((const struct cuda_backend *)self->be);
         (void)nccl.CommAbort(self->handle);
-        self->handle = NULL;
     }
-    pthread_mutex_unlock(&self->mutex);
+    if (locked)
+        pthread_mutex_unlock(&self->mutex);
 }
 
 static void close_comm(struct comm *comm)
 {
     struct nccl_comm *self = of(comm);
-    if (self->handle) {
+    if (self->handle && !atomic_load(&self->aborting)) {
         vt_status status = settle(self, nccl.CommFinalize(self->handle), "finalize", CLOSE_SECONDS);
-        if (status == VT_OK && nccl.CommDestroy(self->handle) == ncclSuccess)
-            self->handle = NULL;
-        else
+        if (status != VT_OK || nccl.CommDestroy(self->handle) != ncclSuccess)
             abort_all(comm);
     }
     if (self->drained)
