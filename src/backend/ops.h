@@ -129,11 +129,47 @@ struct add_norm_backward_args {
 };
 
 /* ---- patchify, embed, pool -------------------------------------------------------------------------------------- */
+enum erase_fill {
+    ERASE_NONE,
+    ERASE_ZERO, /* 0, after normalisation: the mean colour (timm RandomErasing, "const") */
+    ERASE_NOISE /* N(0,1) for each value, after normalisation (timm, "pixel"): normal_quantile((k + 1/2) / 2^24), k the
+                 * upper 24 bits of draw e = (y * W + x) * C + c */
+};
 struct patchify_desc { /* u8 [B,H,W,C] -> T [B*n, C*P*P], vector order (c, row, column): the conv weight's */
     int64_t batch, height, width, channels, patch;
     enum dtype dtype;
     float mean[4], std[4]; /* value = (u8/255 - mean[c]) / std[c] */
+    bool mixup, cutmix;    /* what patchify_mix may ask for; all off: the plain op, with no cost for the rest */
+    enum erase_fill erase;
+    uint32_t erase_purpose; /* of ERASE_NOISE's draws */
 };
+struct pixel_box { /* pixels with x0 <= x < x1 and y0 <= y < y1; empty where there are none. May reach out of the picture */
+    int32_t x0, y0, x1, y1;
+};
+/* Mixing and erasing by row, in fp32 and on normalised values v; what comes out is rounded to T once. First one of
+ *   mixup (Zhang et al. 2018): v = lambda v + (1 - lambda) v', v' the partner's value at the same place;
+ *   CutMix (Yun et al. 2019): v = v' inside the box. A row whose box is not empty takes CutMix alone: its lambda may then be
+ *     the one of its labels;
+ * then erasing (Zhong et al. 2020): the fill inside the erase box. (timm's loader has this order; DeiT's erases first.)
+ * v' is the partner's own: neither mixed nor erased. So partners need not be mutual, and boxes of two rows not equal.
+ * All are device arrays, and inputs; NULL = none in this enqueue. Only what the desc announced may be given.
+ * What draws them, and the soft labels that go with them, are not there yet: no data.transform asks for them, and
+ * model/patch_embed.c plans none. */
+struct patchify_mix {
+    const int32_t *partner;         /* [B]: row of this microbatch, 0..B-1 (anything else is fatal); the row itself = not
+                                     * mixed. Needed by the next two. A pair of the deal (input/deal.h) is two rows in
+                                     * turn, in one microbatch where B is even */
+    const float *lambda;            /* [B] in [0, 1]; 1 = not mixed */
+    const struct pixel_box *cutmix; /* [B]; empty = not cut */
+    const struct pixel_box *erase;  /* [B]; empty = not erased */
+};
+/* Whether a mix may be enqueued under this desc. */
+static inline bool patchify_mix_ok(const struct patchify_desc *d, const struct patchify_mix *mix,
+                                   const struct op_random *random)
+{
+    return (d->mixup || !mix->lambda) && (d->cutmix || !mix->cutmix) && (d->erase != ERASE_NONE || !mix->erase) &&
+           (mix->partner || (!mix->lambda && !mix->cutmix)) && (random || !mix->erase || d->erase != ERASE_NOISE);
+}
 struct embed_desc { /* x(B,N,D) = dropout(concat(cls, patches) + pos) */
     int64_t batch, patches, width;
     bool cls_token;
@@ -206,7 +242,10 @@ struct nn_ops {
     void (*add_norm_backward)(struct op_plan *plan, const struct add_norm_backward_args *args, const struct op_random *random);
 
     vt_status (*patchify_plan)(struct backend *be, const struct patchify_desc *desc, struct op_plan **plan);
-    void (*patchify_forward)(struct op_plan *plan, const uint8_t *images, void *patches);
+    /* Overwrites patches, which may alias no input. mix NULL = plain; random (positions of the rows) may be NULL unless noise
+     * fills an erase box. */
+    void (*patchify_forward)(struct op_plan *plan, const uint8_t *images, const struct patchify_mix *mix, void *patches,
+                             const struct op_random *random);
 
     vt_status (*embed_plan)(struct backend *be, const struct embed_desc *desc, struct op_plan **plan);
     /* pos is [N,D]; cls [D], NULL without class token. Overwrites x. */

@@ -141,7 +141,10 @@ out:
 
 /* ---- input ---- */
 
-static void run_patchify(struct bench_op *o) { o->table->be->nn.patchify_forward(o->plan, o->buffer[0], o->buffer[1]); }
+static void run_patchify(struct bench_op *o)
+{
+    o->table->be->nn.patchify_forward(o->plan, o->buffer[0], NULL, o->buffer[1], NULL);
+}
 
 static vt_status patchify(struct bench_table *t)
 {

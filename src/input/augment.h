@@ -23,7 +23,8 @@ struct augment_desc {
     float crop_fraction;
     float flip; /* probability of a horizontal flip */
     enum filter filter;
-    /* Random erasing in u8 space is not here: it belongs to patchify. */
+    /* Mixup, CutMix and random erasing are not here: they belong to the op patchify (backend/ops.h, patchify_mix), and
+     * nothing draws their arguments yet. */
 };
 
 enum { AUGMENT_TEXT_BYTES = 128 }; /* enough for any augment_format */

@@ -65,7 +65,10 @@ enum option {
     OPT_NONFINITE = 512,   /* optim: a NaN among the gradients */
     OPT_NO_COPIES = 1024,  /* optim: compute and ema = NULL */
     OPT_SHARP = 2048,      /* attention: large scores */
-    OPT_ONE_GRADIENT = 4096 /* add_norm: ddelta is dx where the contract allows it */
+    OPT_ONE_GRADIENT = 4096, /* add_norm: ddelta is dx where the contract allows it */
+    OPT_NO_MIX = 8192,       /* patchify: mix = NULL, whatever the desc announced */
+    OPT_NO_LAMBDA = 16384,   /* patchify: lambda = NULL, though the desc announced mixup */
+    OPT_NO_ERASE = 32768     /* patchify: erase = NULL, though the desc announced it */
 };
 enum layout { LAYOUT_PACKED, LAYOUT_TOKENS, LAYOUT_HEADS }; /* attention: [B,N,3,A,d]; [B,N,A,d] each; [B,A,N,d] each */
 

@@ -128,6 +128,50 @@ static void test_bf16_bias(void)
     CU_ASSERT_EQUAL(failures("pool: mean behind a class"), 2);
 }
 
+/* patchify with one thing of its mix left out or turned round. */
+static void forgets_erase(struct op_plan *plan, const uint8_t *images, const struct patchify_mix *mix, void *patches,
+                          const struct op_random *random)
+{
+    struct patchify_mix less = mix ? *mix : (struct patchify_mix){0};
+    less.erase = NULL;
+    nn.patchify_forward(plan, images, &less, patches, random);
+}
+
+static void forgets_lambda(struct op_plan *plan, const uint8_t *images, const struct patchify_mix *mix, void *patches,
+                           const struct op_random *random)
+{
+    struct patchify_mix less = mix ? *mix : (struct patchify_mix){0};
+    less.lambda = NULL;
+    nn.patchify_forward(plan, images, &less, patches, random);
+}
+
+static void forgets_cutmix(struct op_plan *plan, const uint8_t *images, const struct patchify_mix *mix, void *patches,
+                           const struct op_random *random)
+{
+    struct patchify_mix less = mix ? *mix : (struct patchify_mix){0};
+    less.cutmix = NULL;
+    nn.patchify_forward(plan, images, &less, patches, random);
+}
+
+static vt_status other_noise(struct backend *be, const struct patchify_desc *desc, struct op_plan **plan)
+{
+    struct patchify_desc other = *desc;
+    other.erase_purpose++;
+    return nn.patchify_plan(be, &other, plan);
+}
+
+static void test_patchify_faults(void)
+{
+    broken->nn.patchify_forward = forgets_erase;
+    CU_ASSERT_EQUAL(failures("patchify: erase 6x16x8x3 p8, zero"), 2);
+    broken->nn.patchify_forward = forgets_lambda;
+    CU_ASSERT_EQUAL(failures("patchify: mixup 4x16"), 2);
+    broken->nn.patchify_forward = forgets_cutmix; /* rows with a box would be blended */
+    CU_ASSERT_EQUAL(failures("patchify: mixup or cutmix"), 2);
+    broken->nn.patchify_plan = other_noise;
+    CU_ASSERT_EQUAL(failures("patchify: all 14x9x9x3"), 2);
+}
+
 static const struct test_case cases[] = {
     {"a sound backend passes", test_sound},
     {"empty entries fail", test_null_entry},
@@ -135,6 +179,7 @@ static const struct test_case cases[] = {
     {"accumulation and activation", test_linear_faults},
     {"precision and draws", test_dropout_faults},
     {"one bf16 unit of bias", test_bf16_bias},
+    {"what patchify mixes and erases", test_patchify_faults},
 };
 
 int main(void)

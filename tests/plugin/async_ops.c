@@ -175,14 +175,25 @@ struct simple {
     void *to;
     struct dice dice;
 };
+struct patchify {
+    struct op_plan *plan;
+    const uint8_t *images;
+    bool mixed;
+    struct patchify_mix mix; /* the caller's lies on its stack, as its random does */
+    void *patches;
+    struct dice dice;
+};
 static void run_patchify(struct backend *ref, const void *arguments)
 {
-    const struct simple *s = arguments;
-    ref->nn.patchify_forward(s->plan, s->from, s->to);
+    const struct patchify *p = arguments;
+    ref->nn.patchify_forward(p->plan, p->images, p->mixed ? &p->mix : NULL, p->patches, random_of(&p->dice));
 }
-static void patchify_forward(struct op_plan *plan, const uint8_t *images, void *patches)
+static void patchify_forward(struct op_plan *plan, const uint8_t *images, const struct patchify_mix *mix, void *patches,
+                             const struct op_random *random)
 {
-    enqueue(run_patchify, &(struct simple){plan, images, patches, {0}}, sizeof(struct simple));
+    const struct patchify_mix none = {0};
+    enqueue(run_patchify, &(struct patchify){plan, images, mix != NULL, mix ? *mix : none, patches, dice_of(random)},
+            sizeof(struct patchify));
 }
 static void run_pool_forward(struct backend *ref, const void *arguments)
 {

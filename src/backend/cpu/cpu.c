@@ -116,6 +116,7 @@ vt_status backend_cpu_open(const struct backend_desc *desc, struct backend **out
     cpu_linear_install(&be->nn);
     cpu_attention_install(&be->nn);
     cpu_add_norm_install(&be->nn);
+    cpu_patchify_install(&be->nn);
     cpu_image_install(&be->nn);
     cpu_elementwise_install(&be->nn);
     cpu_loss_install(&be->nn);

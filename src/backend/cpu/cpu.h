@@ -38,6 +38,7 @@ void cpu_memory_close(struct cpu_backend *cpu);
 void cpu_linear_install(struct nn_ops *nn);
 void cpu_attention_install(struct nn_ops *nn);
 void cpu_add_norm_install(struct nn_ops *nn);
+void cpu_patchify_install(struct nn_ops *nn);
 void cpu_image_install(struct nn_ops *nn);
 void cpu_elementwise_install(struct nn_ops *nn);
 void cpu_loss_install(struct nn_ops *nn);

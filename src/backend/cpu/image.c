@@ -1,81 +1,7 @@
-/* The two ends of the network: patchify and embed, and the pooling before the head. */
+/* The two ends of the network behind patchify: embed, and the pooling before the head. */
 #include "backend/cpu/cpu.h"
 
 #include <string.h>
-
-/* ---- patchify: parts are rows of patches; a table per channel turns a byte into T ---- */
-
-struct patchify_plan {
-    struct op_plan plan;
-    struct patchify_desc desc;
-    float value[4][256];
-    bf16_t value_bf16[4][256];
-};
-
-struct patchify_job {
-    const struct patchify_plan *plan;
-    const uint8_t *images;
-    void *patches;
-};
-
-static void one_patch(const struct patchify_plan *p, const uint8_t *corner, void *to)
-{
-    const struct patchify_desc *d = &p->desc;
-    float *out = to;
-    bf16_t *out_bf16 = to;
-    for (int64_t c = 0; c < d->channels; c++)
-        for (int64_t row = 0; row < d->patch; row++) {
-            const uint8_t *pixel = corner + row * d->width * d->channels + c;
-            if (d->dtype == DTYPE_BF16)
-                for (int64_t i = 0; i < d->patch; i++)
-                    *out_bf16++ = p->value_bf16[c][pixel[i * d->channels]];
-            else
-                for (int64_t i = 0; i < d->patch; i++)
-                    *out++ = p->value[c][pixel[i * d->channels]];
-        }
-}
-
-static void patchify_rows(void *context, int part, int parts, int worker)
-{
-    (void)worker;
-    const struct patchify_job *job = context;
-    const struct patchify_desc *d = &job->plan->desc;
-    int64_t down = d->height / d->patch, across = d->width / d->patch, size = d->channels * d->patch * d->patch;
-    struct cpu_range own = cpu_share(d->batch * down, 1, part, parts);
-    for (int64_t line = own.begin; line < own.end; line++)
-        for (int64_t j = 0; j < across; j++) {
-            int64_t pixel = line * d->patch * d->width + j * d->patch;
-            one_patch(job->plan, job->images + pixel * d->channels,
-                      at_element(job->patches, d->dtype, (line * across + j) * size));
-        }
-}
-
-static void patchify_forward(struct op_plan *plan, const uint8_t *images, void *patches)
-{
-    struct patchify_job job = {(const struct patchify_plan *)plan, images, patches};
-    int64_t lines = job.plan->desc.batch * (job.plan->desc.height / job.plan->desc.patch);
-    cpu_parallel(plan->backend, cpu_parts(plan->backend, lines), patchify_rows, &job);
-}
-
-static vt_status patchify_plan(struct backend *be, const struct patchify_desc *desc, struct op_plan **plan)
-{
-    VT_CHECK(desc->batch > 0 && desc->patch > 0 && desc->height > 0 && desc->width > 0);
-    VT_CHECK(desc->height % desc->patch == 0 && desc->width % desc->patch == 0);
-    VT_CHECK(desc->channels >= 1 && desc->channels <= 4);
-    VT_TRY(cpu_check_dtype("patchify", desc->dtype));
-    struct patchify_plan *made;
-    VT_TRY(cpu_plan_new(be, "table", sizeof *made, 0, (void **)&made));
-    made->desc = *desc;
-    for (int64_t c = 0; c < desc->channels; c++) {
-        VT_CHECKF(desc->std[c] > 0, "patchify: std of channel %d is not positive", (int)c);
-        for (int i = 0; i < 256; i++) {
-            made->value[c][i] = (float)((i / 255.0 - (double)desc->mean[c]) / (double)desc->std[c]);
-            made->value_bf16[c][i] = bf16_from_float(made->value[c][i]);
-        }
-    }
-    *plan = &made->plan;
-    return VT_OK;
-}
 
 /* ---- embed: forward by rows; backward by tokens, so that a token's sum over images has one owner ---- */
 
@@ -311,8 +237,6 @@ static vt_status pool_plan(struct backend *be, const struct pool_desc *desc, str
 
 void cpu_image_install(struct nn_ops *nn)
 {
-    nn->patchify_plan = patchify_plan;
-    nn->patchify_forward = patchify_forward;
     nn->embed_plan = embed_plan;
     nn->embed_forward = embed_forward;
     nn->embed_backward = embed_backward;

@@ -51,7 +51,7 @@ struct epilogue { /* a tile of fp32 products on its way to memory */
 struct draw_keep { /* dropout factors of one row's tensor: 0 or 1 / (1 - rate) */
     uint64_t seed, position;
     uint32_t purpose;
-    float rate;
+    float rate; /* draw_normal does not look at it */
 };
 
 struct norm_row { /* one row of add_norm; pointers at the row's first element */
@@ -111,6 +111,8 @@ struct cpu_kernels {
                        enum dtype dtype, int64_t o_row);
     /* keep[0, count) for elements first .. first + count of the draw. */
     void (*draw_keep)(const struct draw_keep *draw, uint64_t first, int64_t count, float *keep);
+    /* The same elements as N(0,1), within 1e-6 relative of normal_quantile((k + 1/2) / 2^24), k a draw's upper 24 bits. */
+    void (*draw_normal)(const struct draw_keep *draw, uint64_t first, int64_t count, float *normal);
 
     void (*norm_forward)(const struct norm_row *row, const struct add_norm_forward_args *args, float *scratch);
     void (*norm_backward)(const struct norm_row *row, const struct add_norm_backward_args *args, float *scratch);
@@ -121,6 +123,8 @@ struct cpu_kernels {
     void (*embed_row)(const void *patch, enum dtype dtype, const float *pos, const float *keep, void *x,
                       enum dtype dtype_stream, int64_t width);
     void (*cast)(const void *src, enum dtype from, void *dst, enum dtype to, int64_t count);
+    /* dst = weight * a + (1 - weight) * b */
+    void (*blend)(const float *a, const float *b, float weight, void *dst, enum dtype dtype, int64_t count);
     /* dst += src * keep, rows of fp32 sums */
     void (*add_row)(float *dst, const void *src, enum dtype dtype, const float *keep, int64_t count);
     /* dst = src * scale in another dtype (pool) */

@@ -1,6 +1,7 @@
 /* Accuracy of the elementary functions at every level this machine has, against libm in double. */
 #include "backend/cpu/kernels.h"
 #include "base/philox.h"
+#include "tensor/normal.h"
 #include "test.h"
 
 enum { COUNT = 4099 }; /* odd: tails too */
@@ -130,6 +131,23 @@ static void check_draws(void)
     }
 }
 
+static void check_normal(void)
+{
+    struct draw_keep draw = {.seed = 0x123456789abcdefu, .position = 0xfedcba987654321u, .purpose = 77};
+    double worst = 0, sum = 0, squares = 0;
+    for (uint64_t first = 0; first < 9; first++) {
+        kernels->draw_normal(&draw, first, COUNT, others);
+        for (uint32_t e = 0; e < COUNT; e++) {
+            double k = (double)(draw_u32(draw.seed, draw.purpose, draw.position, (uint32_t)first + e) >> 8);
+            worst = fmax(worst, fabs((double)others[e] / normal_quantile((k + 0.5) * 0x1p-24) - 1));
+            sum += (double)others[e];
+            squares += (double)others[e] * (double)others[e];
+        }
+    }
+    CU_ASSERT(worst < 1e-6);
+    CU_ASSERT(fabs(sum) < 9 * 4 * sqrt(COUNT) && fabs(squares / (9 * COUNT) - 1) < 0.1);
+}
+
 static void check_cast(void)
 {
     static bf16_t rounded[COUNT];
@@ -199,6 +217,10 @@ static void draws_are_philox(void)
 {
     each_level(check_draws);
 }
+static void noise_is_normal(void)
+{
+    each_level(check_normal);
+}
 static void casts_round_to_even(void)
 {
     each_level(check_cast);
@@ -213,6 +235,6 @@ static const struct test_case cases[] = {
     {"erf is accurate", erf_is_accurate},       {"tanh is accurate", tanh_is_accurate},
     {"NaN passes through", nan_passes_through}, {"exp is accurate", exp_is_accurate},
     {"draws are Philox", draws_are_philox},     {"casts round to even", casts_round_to_even},
-    {"activations repeat", activations_repeat},
+    {"activations repeat", activations_repeat}, {"noise is normal", noise_is_normal},
 };
 TEST_MAIN("kernels", cases)

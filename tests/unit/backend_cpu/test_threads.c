@@ -186,6 +186,29 @@ static void run_embed(struct tape *t, enum dtype dtype, const struct op_random *
     op_plan_close(&plan);
 }
 
+static void run_patchify(struct tape *t, enum dtype dtype, const struct op_random *random)
+{
+    enum { SIDE = 48, PATCH = 12, C = 3, BYTES = B * SIDE * SIDE * C };
+    static const int32_t partner[B] = {1, 0, 1};
+    static const float lambda[B] = {0.3f, 1, 0.7f};
+    static const struct pixel_box cutmix[B] = {{0, 0, 0, 0}, {3, 4, 40, 31}}, erase[B] = {{1, 2, 30, 47}, {0, 0, 48, 9}};
+    const struct patchify_desc desc = {.batch = B, .height = SIDE, .width = SIDE, .channels = C, .patch = PATCH,
+                                       .dtype = dtype, .std = {1, 1, 1}, .mixup = true, .cutmix = true,
+                                       .erase = ERASE_NOISE, .erase_purpose = 9};
+    const struct patchify_mix mix = {partner, lambda, cutmix, erase};
+    struct op_plan *plan;
+    ASSERT_OK(t->be->nn.patchify_plan(t->be, &desc, &plan));
+    ASSERT_OK(t->be->reserve_workspace(t->be));
+    uint8_t *images = take(t, BYTES);
+    for (int i = 0; i < BYTES; i++)
+        images[i] = (uint8_t)draw_u32(5, 9, 0, (uint32_t)i);
+    void *patches = take(t, BYTES * 4);
+    watching = true;
+    t->be->nn.patchify_forward(plan, images, &mix, patches, random);
+    watching = false;
+    op_plan_close(&plan);
+}
+
 static void run_loss_and_update(struct tape *t)
 {
     enum { CLASSES = 101, SIZE = 70001 };
@@ -226,16 +249,17 @@ static char *run_all(int threads, enum dtype dtype)
     const struct op_random random = {11, positions};
     struct backend_desc desc = {.threads = threads};
     struct tape tape = {.memory = calloc(1, 8 * ARENA)};
-    void (*const ops[])(struct tape *, enum dtype, const struct op_random *) = {run_attention, run_add_norm, run_embed};
+    void (*const ops[])(struct tape *, enum dtype, const struct op_random *) = {run_attention, run_add_norm, run_embed,
+                                                                                       run_patchify};
     ASSERT_OK(backend_cpu_open(&desc, &tape.be));
     char *memory = tape.memory;
     run_linear(&tape, dtype);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         tape.memory = memory + (i + 1) * (size_t)ARENA;
         tape.used = 0;
         ops[i](&tape, dtype, &random);
     }
-    tape.memory = memory + 4 * (size_t)ARENA;
+    tape.memory = memory + 5 * (size_t)ARENA;
     tape.used = 0;
     run_loss_and_update(&tape);
     tape.be->close(tape.be);

@@ -70,7 +70,8 @@ static void test_linear(void)
 static void test_attention(void)
 {
     const struct attention_view view = {24, 12, 4};
-    const struct attention_desc desc = {2, 2, 3, 3, 4, DTYPE_F32, 0.5f, view, view, view, view, 0, 0};
+    const struct attention_desc desc = {.batch = 2, .heads = 2, .queries = 3, .keys = 3, .head_dim = 4,
+                                        .scale = 0.5f, .q = view, .k = view, .v = view, .o = view};
     float q[48], k[48], v[48], d_o[48], o[48], lse[12], dq[48], dk[48], dv[48];
     struct op_plan *plan;
     read_input("q", q);
@@ -184,7 +185,8 @@ static void test_correct(void)
 static void test_patchify(void)
 {
     enum { H = 4, P = 2, C = 2 };
-    const struct patchify_desc desc = {2, H, H, C, P, DTYPE_F32, {0.5f, 0.25f}, {0.5f, 2}};
+    const struct patchify_desc desc = {.batch = 2, .height = H, .width = H, .channels = C, .patch = P, .dtype = DTYPE_F32,
+                                       .mean = {0.5f, 0.25f}, .std = {0.5f, 2}};
     uint8_t images[2 * H * H * C];
     float patches[2 * H * H * C];
     struct op_plan *plan;
@@ -192,7 +194,7 @@ static void test_patchify(void)
         images[i] = (uint8_t)(100 * (i / (H * H * C)) + 16 * (i / (H * C) % H) + 4 * (i / C % H) + i % C);
     ASSERT_OK(be->nn.patchify_plan(be, &desc, &plan));
     ASSERT_OK(be->reserve_workspace(be));
-    be->nn.patchify_forward(plan, images, patches);
+    be->nn.patchify_forward(plan, images, NULL, patches, NULL);
     for (int i = 0; i < 2 * H * H * C; i++) {
         int column = i % P, row = i / P % P, c = i / (P * P) % C, patch = i / (P * P * C) % 4, b = i / (P * P * C * 4);
         int pixel = 100 * b + 16 * (patch / 2 * P + row) + 4 * (patch % 2 * P + column) + c;
