@@ -47,6 +47,10 @@ struct backend {
      * plans, when nothing is in flight. */
     vt_status (*reserve_workspace)(struct backend *be);
 
+    /* Bytes of device memory that are this backend's or could become so, now: others may use the device too. NULL where
+     * memory_bytes is 0. */
+    size_t (*memory_available)(struct backend *be);
+
     /* Enqueued copies; host pointers must stay valid until the stream passes them (event or synchronise). */
     void (*upload)(struct backend *be, enum stream stream, void *device, const void *host, size_t bytes);
     void (*download)(struct backend *be, enum stream stream, void *host, const void *device, size_t bytes);

@@ -85,6 +85,7 @@ struct attention_desc {
     struct attention_view q, k, v, o; /* gradients have the strides of their tensors */
     float dropout;                    /* element e = (head * queries + i) * keys + j */
     uint32_t purpose;
+    bool forward_only;                /* for evaluation: backward is not enqueued, and nothing need be prepared for it */
 };
 
 /* ---- add_norm: x_out = x + s[b] * ls * dropout(delta); y = LayerNorm(x_out) --------------------------------------

@@ -103,7 +103,8 @@ static vt_status plan_attention(struct vit *vit, int layer, struct op_plan **pla
                                         .v = packed,
                                         .o = {.batch = N * D, .head = d, .row = D},
                                         .dropout = vit->desc.training ? c->attention_dropout : 0,
-                                        .purpose = draw_purpose_layer(DRAW_ATTN_DROPOUT, layer)};
+                                        .purpose = draw_purpose_layer(DRAW_ATTN_DROPOUT, layer),
+                                        .forward_only = !vit->desc.training};
     return vit->be->nn.attention_plan(vit->be, &desc, plan);
 }
 

@@ -41,11 +41,36 @@ vt_status attention_cudnn_open(const struct cudnn_target *target, const struct a
     VT_CHECK(target->handle == &fake_cudnn);
     if (!attention_graph_supports(desc, &reason) || choice > 1)
         return VT_FAIL(VT_E_UNSUPPORTED, "fake cuDNN: choice %d: %s", choice, reason ? reason : "no more");
+    if (fake_cudnn.closed[plan_of(choice)])
+        return VT_FAIL(VT_E_IO, "fake cuDNN: execution plan: closed");
+    fake_cudnn.compiled++;
     struct attention_cudnn *made = calloc(1, sizeof *made);
     VT_CHECK(made);
     *made = (struct attention_cudnn){*desc, form == ATTENTION_BACKWARD, plan_of(choice)};
     fake_cudnn.open++;
     *out = made;
+    return VT_OK;
+}
+
+vt_status attention_cudnn_share(const struct attention_cudnn *of, const struct attention_desc *desc, struct attention_cudnn **out)
+{
+    struct attention_cudnn *made = calloc(1, sizeof *made);
+    VT_CHECK(made);
+    *made = (struct attention_cudnn){*desc, of->backward, of->plan};
+    fake_cudnn.open++;
+    *out = made;
+    return VT_OK;
+}
+
+vt_status attention_cudnn_count(const struct cudnn_target *target, const struct attention_desc *desc,
+                                enum attention_form form, int *count)
+{
+    const char *reason;
+    (void)form;
+    VT_CHECK(target->handle == &fake_cudnn);
+    if (!attention_graph_supports(desc, &reason))
+        return VT_FAIL(VT_E_UNSUPPORTED, "fake cuDNN: %s", reason);
+    *count = 2;
     return VT_OK;
 }
 
@@ -88,7 +113,13 @@ vt_status attention_cudnn_enqueue(struct attention_cudnn *c, const struct attent
 {
     fake_cudnn.enqueued++;
     last_us = fake_cudnn.us[c->plan];
-    (c->backward ? attention_plain_backward : attention_plain_forward)(fake_cudnn.backend, &c->desc, call, workspace);
+    if (last_us < 0)
+        return VT_FAIL(VT_E_IO, "fake cuDNN: execute: its own words");
+    if (fake_cudnn.idle[c->plan])
+        return VT_OK;
+    struct attention_desc desc = c->desc;
+    desc.scale *= fake_cudnn.wrong[c->plan] ? 1.5f : 1.0f;
+    (c->backward ? attention_plain_backward : attention_plain_forward)(fake_cudnn.backend, &desc, call, workspace);
     return VT_OK;
 }
 
@@ -109,11 +140,17 @@ void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *val
 }
 
 /* Runs once, so that a buffer too small for the shape is seen. */
-double cuda_time(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context, int runs)
+vt_status cuda_time(struct cuda_backend *cuda, const char *what, void (*enqueue)(void *context, int run), void *context,
+                    int runs, double *us)
 {
-    (void)cuda, (void)runs;
+    (void)runs;
     last_us = FAKE_OWN_US;
     fake_cudnn.timed++;
     enqueue(context, 0);
-    return last_us;
+    *us = last_us;
+    if (last_us >= 0)
+        return VT_OK;
+    VT_CHECK(cuda->error == 801 && strstr(cuda->error_what, "fake cuDNN: execute: its own words"));
+    cuda->error = 0;
+    return VT_FAIL(last_us < -1 ? VT_E_IO : VT_E_UNSUPPORTED, "%s: %s", what, cuda->error_what);
 }

@@ -24,11 +24,14 @@ static void start(bool tune, double us0, double us1)
     fake_cudnn.us[0] = us0;
     fake_cudnn.us[1] = us1;
     fake_cudnn.absent = fake_cudnn.reversed = false;
-    fake_cudnn.timed = fake_cudnn.enqueued = 0;
+    fake_cudnn.timed = fake_cudnn.enqueued = fake_cudnn.compiled = 0;
+    for (int i = 0; i < 2; i++)
+        fake_cudnn.closed[i] = fake_cudnn.wrong[i] = fake_cudnn.idle[i] = false;
     ((struct cuda_backend *)simt)->tune = tune;
     ((struct cuda_backend *)simt)->shared_bytes = 227 * 1024;
     CU_ASSERT_EQUAL(fake_cudnn.open, 0);
     unsetenv("VT_CUDA_ATTENTION");
+    unsetenv("VT_CUDA_ATTENTION_STRICT");
 }
 
 static void expect(const struct attention_desc *desc, const char *algorithm)
@@ -74,6 +77,70 @@ static void test_timing(void)
     expect(&large, "plain/head");
 }
 
+/* The first of a heuristic's plans that does not open says nothing of the second. */
+static void test_closed(void)
+{
+    const struct attention_desc large = packed(1, 2, 400, 64, DTYPE_BF16);
+    start(true, 5, 7);
+    fake_cudnn.closed[0] = true;
+    expect(&large, "cudnn-unified.1/cudnn-graph.1");
+    start(false, 5, 7);
+    fake_cudnn.closed[0] = true;
+    expect(&large, "cudnn-unified.1/cudnn-graph.1");
+    setenv("VT_CUDA_ATTENTION", "cudnn-graph", 1);
+    expect(&large, "cudnn-graph.1/cudnn-graph.1");
+    fake_cudnn.closed[1] = true;
+    expect(&large, "plain/plain");
+}
+
+/* Wrong results, and none, are not taken for their speed. */
+static void test_right(void)
+{
+    const struct attention_desc small = packed(3, 2, 50, 64, DTYPE_BF16);
+    start(true, 5, 7);
+    fake_cudnn.wrong[0] = true;
+    expect(&small, "cudnn-unified.1/cudnn-graph.1");
+    start(true, 7, 5);
+    fake_cudnn.idle[1] = true;
+    expect(&small, "cudnn-unified.0/cudnn-graph.0");
+    start(true, 7, 5);
+    fake_cudnn.wrong[0] = fake_cudnn.idle[1] = true;
+    expect(&small, "head/head");
+}
+
+/* A device that is lost ends it, at once and with the words. */
+static void test_lost(void)
+{
+    const struct attention_desc large = packed(1, 2, 300, 32, DTYPE_BF16);
+    struct op_plan *plan = NULL;
+    start(true, -2, 5);
+    ASSERT_FAILS(simt->nn.attention_plan(simt, &large, &plan), VT_E_IO, "its own words");
+    CU_ASSERT_EQUAL(fake_cudnn.timed, 1);
+    CU_ASSERT_EQUAL(fake_cudnn.open, 0);
+}
+
+/* The layers of a model, and its evaluation: one compilation a direction, and none of backward that is not wanted. */
+static void test_shared(void)
+{
+    enum { LAYERS = 3 };
+    const struct attention_desc layer = packed(1, 1, 400, 64, DTYPE_BF16);
+    struct attention_desc evaluation = layer;
+    struct op_plan *plan[LAYERS] = {NULL}, *forward = NULL;
+    evaluation.forward_only = true;
+    start(false, 1, 1);
+    ASSERT_OK(simt->nn.attention_plan(simt, &evaluation, &forward));
+    CU_ASSERT_STRING_EQUAL(forward->algorithm, "cudnn-unified.0");
+    CU_ASSERT_EQUAL(fake_cudnn.compiled, 1);
+    for (int i = 0; i < LAYERS; i++)
+        ASSERT_OK(simt->nn.attention_plan(simt, &layer, &plan[i]));
+    CU_ASSERT_EQUAL(fake_cudnn.compiled, 2);
+    op_plan_close(&forward);
+    for (int i = 0; i < LAYERS; i++)
+        op_plan_close(&plan[i]);
+    CU_ASSERT_EQUAL(fake_cudnn.open, 0);
+    CU_ASSERT_PTR_NULL(((struct cuda_backend *)simt)->attention);
+}
+
 /* What was timed once is taken from the table, also where nothing is timed; a name that no longer opens is chosen anew. */
 static void test_table(void)
 {
@@ -111,9 +178,37 @@ static void test_wish(void)
     expect(&small, "plain/plain");
     setenv("VT_CUDA_ATTENTION", "cudnn-graph", 1);
     expect(&small, "cudnn-graph.0/cudnn-graph.0");
+    setenv("VT_CUDA_ATTENTION", "cudnn-unified", 1); /* which has no backward of its own */
+    expect(&small, "cudnn-unified.0/cudnn-graph.0");
+    ASSERT_OK(simt->nn.attention_plan(simt, &small, &plan)); /* before what the table knows, and not stored in it */
+    op_plan_close(&plan);
+    CU_ASSERT_EQUAL(fake_cudnn.timed, 0);
     setenv("VT_CUDA_ATTENTION", "flash", 1);
     ASSERT_FAILS(simt->nn.attention_plan(simt, &small, &plan), VT_E_USAGE, "VT_CUDA_ATTENTION=flash: expected head,");
     unsetenv("VT_CUDA_ATTENTION");
+}
+
+/* Insisted on: another way would prove nothing of this one. */
+static void test_strict(void)
+{
+    const struct attention_desc small = packed(2, 2, 50, 64, DTYPE_BF16), wide = packed(2, 2, 50, 64, DTYPE_F32);
+    struct op_plan *plan = NULL;
+    start(true, 8, 7);
+    expect(&small, "cudnn-unified.1/cudnn-graph.1");
+    setenv("VT_CUDA_ATTENTION_STRICT", "1", 1);
+    ASSERT_FAILS(simt->nn.attention_plan(simt, &small, &plan), VT_E_USAGE, "expected VT_CUDA_ATTENTION beside it");
+    setenv("VT_CUDA_ATTENTION", "head", 1);
+    expect(&small, "head/head");
+    ASSERT_FAILS(simt->nn.attention_plan(simt, &wide, &plan), VT_E_UNSUPPORTED,
+                 "VT_CUDA_ATTENTION=head, forward: attention: the whole-head kernel does not take this shape");
+    setenv("VT_CUDA_ATTENTION", "cudnn-graph", 1);
+    ASSERT_FAILS(simt->nn.attention_plan(simt, &wide, &plan), VT_E_UNSUPPORTED, "not bf16");
+    setenv("VT_CUDA_ATTENTION", "plain", 1);
+    expect(&wide, "plain/plain");
+    setenv("VT_CUDA_ATTENTION_STRICT", "yes", 1);
+    ASSERT_FAILS(simt->nn.attention_plan(simt, &wide, &plan), VT_E_USAGE, "VT_CUDA_ATTENTION_STRICT=yes: expected 0 or 1");
+    unsetenv("VT_CUDA_ATTENTION");
+    unsetenv("VT_CUDA_ATTENTION_STRICT");
 }
 
 /* The whole table of the op checker, chosen by timing: right numbers through whatever was chosen. */
@@ -129,7 +224,9 @@ static void test_numbers(void)
 
 static const struct test_case CASES[] = {
     {"by preference", test_preference}, {"by timing", test_timing}, {"by the table", test_table},
-    {"by wish", test_wish},             {"numbers", test_numbers},
+    {"plans that do not open", test_closed},
+    {"wrong results", test_right},      {"a lost device", test_lost},   {"shared by layers", test_shared},
+    {"by wish", test_wish},             {"by a strict wish", test_strict}, {"numbers", test_numbers},
 };
 
 int main(void)

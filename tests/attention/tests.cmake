@@ -5,7 +5,7 @@ set(cuda ${CMAKE_SOURCE_DIR}/src/backend/cuda)
 # The choice among the ways, with the kernels on the CPU and a cuDNN of our own.
 if(TARGET vt_simt)
   add_executable(test_attention_choice ${attention}/test_choice.c ${attention}/fake_cudnn.c ${cuda}/attention.c
-    ${cuda}/attention_ways.c ${cuda}/attention_tune.c)
+    ${cuda}/attention_ways.c ${cuda}/attention_tune.c ${cuda}/attention_check.c)
   target_link_libraries(test_attention_choice PRIVATE vt_ops_table vt_backend_cuda vt_simt PkgConfig::CUNIT m)
   target_include_directories(test_attention_choice PRIVATE ${attention} ${CMAKE_SOURCE_DIR}/tests/support)
   set_target_properties(test_attention_choice PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)

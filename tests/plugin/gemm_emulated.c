@@ -23,7 +23,8 @@ static enum gemm_epilogue last_run;
 vt_status gemm_open(struct cuda_backend *cuda, const struct gemm_shape *s, struct gemm **out)
 {
     (void)cuda;
-    bool refused = (emulated.refuses_epilogues && s->epilogue != GEMM_PLAIN) ||
+    bool refused = (emulated.refuses_bf16_gradients && !s->a_transposed && s->dtype_in == DTYPE_BF16) ||
+                   (emulated.refuses_epilogues && s->epilogue != GEMM_PLAIN) ||
                    (emulated.refuses_fp32_bias && gemm_has_bias(s->epilogue) && s->dtype_bias == DTYPE_F32 &&
                     s->dtype_out == DTYPE_BF16);
     if (refused)
@@ -152,6 +153,7 @@ void gemm_run(struct gemm *g, const struct gemm_operands *o)
     }
     free(a);
     free(b);
+    VT_CHECK((uintptr_t)o->bias % 16 == 0 && (uintptr_t)o->aux % 16 == 0);
     memset(o->workspace, 0xFF, LIBRARY_WORKSPACE); /* at the end too: nothing of ours may lie there meanwhile */
 }
 
@@ -168,12 +170,12 @@ void cuda_note(struct cuda_backend *cuda, int error, const char *what)
     cuda_check_launch(&cuda->base, what, error);
 }
 
-void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes,
-                      int64_t rows)
+void cuda_copy_rows(struct cuda_backend *cuda, void *to, size_t to_stride, const void *from, size_t from_stride,
+                    size_t row_bytes, int64_t rows)
 {
     (void)cuda;
     for (int64_t r = 0; r < rows; r++)
-        memcpy((char *)to + (size_t)r * row_bytes, (const char *)from + (size_t)r * stride_bytes, row_bytes);
+        memcpy((char *)to + (size_t)r * to_stride, (const char *)from + (size_t)r * from_stride, row_bytes);
 }
 
 static struct tuning *the_table(void)
@@ -197,13 +199,17 @@ void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *val
 }
 
 /* One run, and the time the test wants: that of the epilogue seen. */
-double cuda_time(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context, int runs)
+vt_status cuda_time(struct cuda_backend *cuda, const char *what, void (*enqueue)(void *context, int run), void *context,
+                    int runs, double *us)
 {
     (void)cuda, (void)runs;
     enqueue(context, 0);
     emulated.timed++;
     bool fused = last_run != GEMM_PLAIN && last_run != GEMM_BIAS;
-    return fused == emulated.prefers_fused ? 1 : 2;
+    *us = fused == emulated.prefers_fused ? 1 : 2;
+    if (emulated.lost)
+        return VT_FAIL(VT_E_IO, "%s: lost", what);
+    return fused && emulated.fails_fused ? VT_FAIL(VT_E_UNSUPPORTED, "%s: fails", what) : VT_OK;
 }
 
 void *cuda_trial_alloc(struct cuda_backend *cuda, enum dtype dtype, int64_t count)

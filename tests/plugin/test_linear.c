@@ -1,6 +1,7 @@
 /* linear.c against ref, its products done by an emulation that follows cuBLASLt's rules, its own kernels on the CPU.
  * Each way the library may answer gives each route its turn. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend/cuda/cuda.h"
@@ -13,12 +14,18 @@ static const struct {
     const char *name;
     struct emulated_library library;
     bool tune;
+    const char *route; /* insisted on */
 } ANSWERS[] = {
-    {"first candidates", {0}, false},
-    {"fused is faster", {.prefers_fused = true}, true},
-    {"own kernels are faster", {.prefers_fused = false}, true},
-    {"no fp32 bias on bf16", {.refuses_fp32_bias = true, .prefers_fused = true}, true},
-    {"no epilogue at all", {.refuses_epilogues = true}, true},
+    {"first candidates", {0}, false, ""},
+    {"fused is faster", {.prefers_fused = true}, true, ""},
+    {"own kernels are faster", {.prefers_fused = false}, true, ""},
+    {"no fp32 bias on bf16", {.refuses_fp32_bias = true, .prefers_fused = true}, true, ""},
+    {"no epilogue at all", {.refuses_epilogues = true}, true, ""},
+    {"no bf16 gradients", {.refuses_bf16_gradients = true}, false, ""},
+    {"fused fails when run", {.prefers_fused = true, .fails_fused = true}, true, ""},
+    {"fused is insisted on", {0}, true, "fused"},
+    {"split is insisted on", {.prefers_fused = true}, true, "split"},
+    {"scratch is insisted on", {.prefers_fused = true}, true, "scratch"},
 };
 
 static vt_status open_candidate(bool tune, struct backend **out)
@@ -51,6 +58,7 @@ static int run_answer(int i, struct backend *ref)
     struct backend *candidate;
     emulated = ANSWERS[i].library;
     emulated_forget();
+    setenv("VT_CUDA_LINEAR", ANSWERS[i].route, 1);
     if (open_candidate(ANSWERS[i].tune, &candidate) != VT_OK) {
         fprintf(stderr, "%s\n", status_message());
         return 1;
@@ -61,7 +69,9 @@ static int run_answer(int i, struct backend *ref)
     if (result.failed) /* again, with the reasons */
         (void)compare(i, ref, candidate, false);
     candidate->close(candidate);
-    bool clean = emulated.open == 0 && (emulated.timed > 0) == (ANSWERS[i].tune && !emulated.refuses_epilogues);
+    unsetenv("VT_CUDA_LINEAR");
+    bool choice = ANSWERS[i].tune && !emulated.refuses_epilogues && !ANSWERS[i].route[0];
+    bool clean = emulated.open == 0 && ((emulated.timed > 0) == choice || ANSWERS[i].route[0]);
     if (!clean)
         printf("  %d products were never closed, or timing was not as expected\n", emulated.open);
     return result.failed != 0 || !clean;
@@ -119,6 +129,58 @@ static int run_spared(void)
     return !good || emulated.open != 0;
 }
 
+static bool plans_as(struct backend *candidate, const struct linear_desc *desc, const char *algorithm)
+{
+    struct op_plan *plan = NULL;
+    bool good = candidate->nn.linear_plan(candidate, desc, &plan) == VT_OK && strcmp(plan->algorithm, algorithm) == 0;
+    if (!good)
+        printf("  %s, expected %s\n", plan ? plan->algorithm : status_message(), algorithm);
+    op_plan_close(&plan);
+    return good;
+}
+
+static bool refuses(struct backend *candidate, const struct linear_desc *desc, vt_status code, const char *words)
+{
+    struct op_plan *plan = NULL;
+    vt_status status = candidate->nn.linear_plan(candidate, desc, &plan);
+    bool good = status == code && strstr(status_message(), words);
+    if (!good)
+        printf("  %s, expected %s\n", status == VT_OK ? "a plan" : status_message(), words);
+    op_plan_close(&plan);
+    return good;
+}
+
+/* Whoever insists on a route gets it, whatever is faster or stored, or an error. */
+static int run_insisted(void)
+{
+    const struct linear_desc desc = {.rows = 32, .in = 16, .out = 24, .dtype = DTYPE_BF16, .dtype_out = DTYPE_BF16, .bias = true,
+                                     .act = ACT_GELU_TANH, .input_act = ACT_GELU_TANH};
+    struct backend *candidate;
+    emulated = (struct emulated_library){.prefers_fused = true};
+    emulated_forget();
+    if (open_candidate(true, &candidate) != VT_OK)
+        return 1;
+    bool good = plans_as(candidate, &desc, "cuBLASLt fused/fused/fused");
+    setenv("VT_CUDA_LINEAR", "split", 1);
+    good = plans_as(candidate, &desc, "cuBLASLt split/split/split") && good;
+    setenv("VT_CUDA_LINEAR", "scratch", 1);
+    good = plans_as(candidate, &desc, "cuBLASLt scratch/scratch/scratch") && good;
+    setenv("VT_CUDA_LINEAR", "fused", 1);
+    emulated.refuses_epilogues = true;
+    good = refuses(candidate, &desc, VT_E_UNSUPPORTED, "refused") && good;
+    setenv("VT_CUDA_LINEAR", "fast", 1);
+    good = refuses(candidate, &desc, VT_E_USAGE, "VT_CUDA_LINEAR=fast: expected fused, split or scratch") && good;
+    unsetenv("VT_CUDA_LINEAR");
+    emulated.refuses_epilogues = false;
+    good = plans_as(candidate, &desc, "cuBLASLt fused/fused/fused") && good; /* what was stored before */
+    emulated_forget();
+    emulated.lost = true;
+    good = refuses(candidate, &desc, VT_E_IO, "linear/forward/32x16x24/") && emulated.timed > 0 && good;
+    printf("%-24s %s\n", "insisted on", good ? "ok" : "WRONG");
+    candidate->close(candidate);
+    return !good || emulated.open != 0;
+}
+
 int main(void)
 {
     const struct backend_desc plain = {0};
@@ -131,6 +193,7 @@ int main(void)
         failures += run_answer((int)i, ref);
     failures += run_stored(ref);
     failures += run_spared();
+    failures += run_insisted();
     emulated_forget();
     ref->close(ref);
     return failures != 0;

@@ -13,6 +13,13 @@ if(TARGET vt_simt)
   set_tests_properties(plugin_linear PROPERTIES TIMEOUT 300 LABELS plugin ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
 endif()
 
+# What timing makes of failures, over a CUDA runtime of our own.
+if(VT_WITH_CUDA)
+  vt_test(plugin_timing SOURCES ${plugin}/test_timing.c ${CMAKE_SOURCE_DIR}/src/backend/cuda/timing.c
+    ${CMAKE_SOURCE_DIR}/src/backend/cuda/error.c ROOMS base LABELS plugin)
+  target_include_directories(plugin_timing SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+endif()
+
 # The program with a fake GPU, and with what is really here.
 if(TARGET vitrail AND TARGET vt_backend_ref AND MPIRUN)
   set(src ${CMAKE_SOURCE_DIR}/src)

@@ -1,6 +1,7 @@
-/* Attention of the CUDA backend: a way for forward and one for backward, chosen when planned. In this order: what the
- * tuning table says, VT_CUDA_ATTENTION=NAME (head, cudnn-unified, cudnn-graph, plain: where it takes the shape), timing on
- * the device, and, where nothing is timed, the first kind that takes the shape. */
+/* Attention of the CUDA backend: a way for forward and one for backward, chosen when planned. In this order:
+ * VT_CUDA_ATTENTION=NAME (head, cudnn-unified, cudnn-graph, plain: where it takes the shape; with VT_CUDA_ATTENTION_STRICT=1 nothing else
+ * is taken), what the tuning table says, timing on the device, and, where nothing is timed, the first kind that takes the shape.
+ * Plans of one shape, such as a model's layers, share what was opened. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,19 +10,20 @@
 #include "backend/cuda/attention_ways.h"
 #include "backend/cuda/tuning.h"
 
+/* A way some plans share. */
+struct attention_kept {
+    struct attention_kept *next;
+    int users;
+    char key[TUNING_WORD_BYTES];
+    struct attention_way way;
+};
+
 struct attention_plan {
     struct op_plan plan;
     struct attention_desc desc;
-    struct attention_way forward, backward;
+    struct attention_kept *kept[2]; /* forward, backward: NULL where only forward is planned */
+    struct attention_way way[2];    /* the same, with pointers of this plan's */
 };
-
-static void destroy(struct op_plan *plan)
-{
-    struct attention_plan *p = (struct attention_plan *)plan;
-    attention_way_close(&p->forward);
-    attention_way_close(&p->backward);
-    free(p);
-}
 
 /* Everything a choice depends on besides the device and the libraries, which the table adds. */
 static void make_key(const struct attention_desc *d, bool backward, char *key, size_t bytes)
@@ -35,54 +37,142 @@ static void make_key(const struct attention_desc *d, bool backward, char *key, s
                       (long long)v[i]->row);
 }
 
-static bool open_named(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, const char *name,
-                       struct attention_way *way)
-{
-    return name && *name && attention_way_restore(cuda, desc, backward, name, way) == VT_OK;
-}
-
 static vt_status open_first(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward,
                             struct attention_way *way)
 {
     vt_status status = VT_E_UNSUPPORTED;
     for (int kind = 0; kind < ATTENTION_KINDS && status != VT_OK; kind++)
-        status = attention_way_open(cuda, desc, backward, kind, 0, way);
+        status = attention_way_open(cuda, desc, backward, kind, ATTENTION_ANY, way);
     return status;
 }
 
-static vt_status choose(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, struct attention_way *way)
+/* ---- the wish ---- */
+
+static const char UNIFIED[] = "cudnn-unified";
+
+/* NULL: there is none. cuDNN's unified op has no backward: to it belongs the graph's. */
+static const char *wish_of(bool backward)
 {
-    char key[TUNING_WORD_BYTES], stored[ATTENTION_STORED_BYTES];
-    make_key(desc, backward, key, sizeof key);
-    if (open_named(cuda, desc, backward, cuda_tuning_find(cuda, key), way) ||
-        open_named(cuda, desc, backward, getenv("VT_CUDA_ATTENTION"), way))
+    const char *wish = getenv("VT_CUDA_ATTENTION");
+    if (!wish || !*wish)
+        return NULL;
+    return backward && strncmp(wish, UNIFIED, strlen(UNIFIED)) == 0 ? "cudnn-graph" : wish;
+}
+
+static bool is_strict(void)
+{
+    const char *strict = getenv("VT_CUDA_ATTENTION_STRICT");
+    return strict && strcmp(strict, "1") == 0;
+}
+
+static vt_status check_wish(void)
+{
+    const char *wish = wish_of(false), *strict = getenv("VT_CUDA_ATTENTION_STRICT");
+    int kind, choice;
+    if (strict && *strict && strcmp(strict, "0") != 0 && strcmp(strict, "1") != 0)
+        return VT_FAIL(VT_E_USAGE, "VT_CUDA_ATTENTION_STRICT=%s: expected 0 or 1", strict);
+    if (wish && !attention_way_parse(wish, &kind, &choice))
+        return VT_FAIL(VT_E_USAGE, "VT_CUDA_ATTENTION=%s: expected head, cudnn-unified, cudnn-graph or plain", wish);
+    if (!wish && is_strict())
+        return VT_FAIL(VT_E_USAGE, "VT_CUDA_ATTENTION_STRICT=1: expected VT_CUDA_ATTENTION beside it");
+    return VT_OK;
+}
+
+static vt_status open_wish(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, const char *wish,
+                           struct attention_way *way)
+{
+    vt_status status = attention_way_restore(cuda, desc, backward, wish, way);
+    if (status == VT_OK)
         return VT_OK;
-    if (!cuda->tune || attention_tune(cuda, desc, backward, way) != VT_OK)
+    return status_prefix(VT_E_UNSUPPORTED, "VT_CUDA_ATTENTION=%s, %s", getenv("VT_CUDA_ATTENTION"),
+                         backward ? "backward" : "forward");
+}
+
+/* ---- choosing ---- */
+
+static vt_status choose(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, const char *key,
+                        struct attention_way *way)
+{
+    char stored[ATTENTION_STORED_BYTES];
+    const char *wish = wish_of(backward), *known;
+    if (wish) {
+        vt_status status = open_wish(cuda, desc, backward, wish, way);
+        if (status == VT_OK || is_strict())
+            return status;
+    }
+    if ((known = cuda_tuning_find(cuda, key)) && attention_way_restore(cuda, desc, backward, known, way) == VT_OK)
+        return VT_OK;
+    if (!cuda->tune)
         return open_first(cuda, desc, backward, way);
+    vt_status status = attention_tune(cuda, desc, backward, way);
+    if (status == VT_E_MEMORY) /* no room to try: nothing is stored, so that a start with room will */
+        return open_first(cuda, desc, backward, way);
+    VT_TRY(status);
     attention_way_store(way, stored);
     cuda_tuning_put(cuda, key, stored);
     return VT_OK;
 }
 
-static vt_status check_wish(void)
+static vt_status keep(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, struct attention_kept **out)
 {
-    const char *wish = getenv("VT_CUDA_ATTENTION");
-    int kind, choice;
-    if (wish && *wish && !attention_way_parse(wish, &kind, &choice))
-        return VT_FAIL(VT_E_USAGE, "VT_CUDA_ATTENTION=%s: expected head, cudnn-unified, cudnn-graph or plain", wish);
+    char key[TUNING_WORD_BYTES];
+    make_key(desc, backward, key, sizeof key);
+    for (struct attention_kept *k = cuda->attention; k; k = k->next)
+        if (strcmp(k->key, key) == 0) {
+            k->users++;
+            *out = k;
+            return VT_OK;
+        }
+    struct attention_kept *made = calloc(1, sizeof *made);
+    if (!made)
+        return VT_FAIL(VT_E_MEMORY, "cuda: no memory for a way of attention");
+    vt_status status = choose(cuda, desc, backward, key, &made->way);
+    if (status != VT_OK) {
+        free(made);
+        return status;
+    }
+    memcpy(made->key, key, sizeof key);
+    made->users = 1;
+    made->next = cuda->attention;
+    cuda->attention = made;
+    *out = made;
     return VT_OK;
+}
+
+static void leave(struct cuda_backend *cuda, struct attention_kept *kept)
+{
+    if (!kept || --kept->users > 0)
+        return;
+    struct attention_kept **link = &cuda->attention;
+    while (*link != kept)
+        link = &(*link)->next;
+    *link = kept->next;
+    attention_way_close(&kept->way);
+    free(kept);
+}
+
+/* ---- plan ---- */
+
+static void destroy(struct op_plan *plan)
+{
+    struct attention_plan *p = (struct attention_plan *)plan;
+    for (int i = 0; i < 2; i++) {
+        attention_way_close(&p->way[i]);
+        leave(cuda_of(plan), p->kept[i]);
+    }
+    free(p);
 }
 
 static vt_status finish(struct cuda_backend *cuda, struct attention_plan *p)
 {
-    VT_TRY(choose(cuda, &p->desc, false, &p->forward));
-    VT_TRY(choose(cuda, &p->desc, true, &p->backward));
-    char forward[24], backward[24];
-    attention_way_name(&p->forward, forward, sizeof forward);
-    attention_way_name(&p->backward, backward, sizeof backward);
-    snprintf(p->plan.algorithm, sizeof p->plan.algorithm, "%s/%s", forward, backward);
-    cuda_plan_workspace(&p->plan, p->forward.workspace_bytes);
-    cuda_plan_workspace(&p->plan, p->backward.workspace_bytes);
+    char name[2][24] = {"", ""};
+    for (int i = 0; i < (p->desc.forward_only ? 1 : 2); i++) {
+        VT_TRY(keep(cuda, &p->desc, i, &p->kept[i]));
+        VT_TRY(attention_way_share(&p->kept[i]->way, &p->desc, &p->way[i]));
+        attention_way_name(&p->way[i], name[i], sizeof name[i]);
+        cuda_plan_workspace(&p->plan, p->way[i].workspace_bytes);
+    }
+    snprintf(p->plan.algorithm, sizeof p->plan.algorithm, "%s%s%s", name[0], *name[1] ? "/" : "", name[1]);
     return VT_OK;
 }
 
@@ -114,7 +204,7 @@ static void attention_forward(struct op_plan *plan, const void *q, const void *k
 {
     const struct attention_plan *p = (struct attention_plan *)plan;
     const struct attention_call call = {.q = q, .k = k, .v = v, .o = o, .lse = lse, .random = random};
-    attention_way_enqueue(cuda_of(plan), &p->desc, &p->forward, &call, cuda_workspace(plan));
+    attention_way_enqueue(cuda_of(plan), &p->desc, &p->way[0], &call, cuda_workspace(plan));
 }
 
 static void attention_backward(struct op_plan *plan, const void *q, const void *k, const void *v, const void *o,
@@ -124,7 +214,8 @@ static void attention_backward(struct op_plan *plan, const void *q, const void *
     const struct attention_plan *p = (struct attention_plan *)plan;
     const struct attention_call call = {.q = q, .k = k, .v = v, .o = (void *)o, .lse = (float *)lse, .d_o = d_o,
                                         .dq = dq, .dk = dk, .dv = dv, .random = random};
-    attention_way_enqueue(cuda_of(plan), &p->desc, &p->backward, &call, cuda_workspace(plan));
+    VT_CHECK(!p->desc.forward_only);
+    attention_way_enqueue(cuda_of(plan), &p->desc, &p->way[1], &call, cuda_workspace(plan));
 }
 
 void cuda_attention_install(struct backend *be)

@@ -9,14 +9,20 @@
 
 enum { CONFIGS_MAX = 16, SCRATCH_ALIGN = 256 };
 
-struct attention_cudnn {
+struct compiled {
+    int users;
     struct attention_graph plain;
     struct cudnn_graph graph;
-    cudnn_descriptor properties, heuristic, config[CONFIGS_MAX], plan, pack;
+    cudnn_descriptor properties, heuristic, config[CONFIGS_MAX], plan;
     int configs, choice;
-    const void *bound[GRAPH_TENSORS], *bound_workspace; /* what `pack` says */
     void *handle; /* borrowed from the target; NULL: compiled without a device */
     size_t row_sum_bytes, plan_bytes;
+};
+
+struct attention_cudnn {
+    struct compiled *compiled;
+    cudnn_descriptor pack;
+    const void *bound[GRAPH_TENSORS], *bound_workspace; /* what `pack` says */
     float scale, one; /* host scalars, read at each enqueue */
 };
 
@@ -34,15 +40,32 @@ vt_status attention_cudnn_graph(const struct attention_desc *desc, enum attentio
     return VT_OK;
 }
 
-static vt_status open_properties(struct attention_cudnn *c, const char *json)
+static vt_status open_properties(struct compiled *c, const char *json)
 {
     VT_TRY(cudnn_new(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &c->properties));
     VT_TRY(cudnn_set(c->properties, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)strlen(json), json));
     return cudnn_finalize(c->properties, "device properties");
 }
 
+/* No result may depend on which thread block comes first. */
+static vt_status keep_repeatable(struct compiled *c)
+{
+    int kept = 0;
+    for (int i = 0; i < c->configs; i++) {
+        bool repeats;
+        VT_TRY(cudnn_config_repeats(c->config[i], &repeats));
+        if (!repeats)
+            continue;
+        cudnn_descriptor other = c->config[kept];
+        c->config[kept++] = c->config[i];
+        c->config[i] = other;
+    }
+    c->configs = kept;
+    return VT_OK;
+}
+
 /* Engine configurations in the order the heuristic likes them. */
-static vt_status open_configs(struct attention_cudnn *c)
+static vt_status open_configs(struct compiled *c)
 {
     const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
     int64_t found = 0;
@@ -57,11 +80,11 @@ static vt_status open_configs(struct attention_cudnn *c)
     VT_TRY(cudnn_get(c->heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, CONFIGS_MAX, &found,
                      c->config));
     c->configs = found > CONFIGS_MAX ? CONFIGS_MAX : (int)found;
-    return VT_OK;
+    return keep_repeatable(c);
 }
 
 static vt_status open_graph(const struct cudnn_target *target, const struct attention_desc *desc, enum attention_form form,
-                            struct attention_cudnn *c)
+                            struct compiled *c)
 {
     VT_TRY(cudnn_load());
     VT_TRY(attention_cudnn_graph(desc, form, &c->plain));
@@ -70,16 +93,19 @@ static vt_status open_graph(const struct cudnn_target *target, const struct atte
         VT_TRY(open_properties(c, target->device_json));
     VT_TRY(open_configs(c));
     c->handle = target->handle;
-    c->scale = desc->scale;
-    c->one = 1.0f;
     return VT_OK;
 }
 
-static vt_status open_plan(struct attention_cudnn *c, int choice)
+static vt_status no_choice(const struct compiled *c, int choice)
+{
+    return VT_FAIL(VT_E_UNSUPPORTED, "cuDNN offers %d ways for this attention, not a way %d", c->configs, choice);
+}
+
+static vt_status open_plan(struct compiled *c, int choice)
 {
     int64_t bytes = 0;
     if (choice >= c->configs)
-        return VT_FAIL(VT_E_UNSUPPORTED, "cuDNN offers %d ways for this attention, not a way %d", c->configs, choice);
+        return no_choice(c, choice);
     VT_TRY(cudnn_new(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &c->plan));
     VT_TRY(cudnn_set(c->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &c->config[choice]));
     if (c->properties)
@@ -98,78 +124,112 @@ static size_t row_sum_bytes(const struct attention_desc *desc)
     return (bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
 }
 
-static vt_status new_object(struct attention_cudnn **out)
+static void leave(struct compiled **compiled)
 {
-    *out = calloc(1, sizeof **out);
-    return *out ? VT_OK : VT_FAIL(VT_E_MEMORY, "cuda: no memory for an attention plan");
+    struct compiled *c = *compiled;
+    *compiled = NULL;
+    if (!c || --c->users > 0)
+        return;
+    cudnn_free(&c->plan);
+    for (int i = 0; i < CONFIGS_MAX; i++)
+        cudnn_free(&c->config[i]);
+    cudnn_free(&c->heuristic);
+    cudnn_free(&c->properties);
+    cudnn_graph_close(&c->graph);
+    free(c);
+}
+
+/* With one user, and not compiled yet. */
+static vt_status look_up(const struct cudnn_target *target, const struct attention_desc *desc, enum attention_form form,
+                         struct compiled **out)
+{
+    struct compiled *c = calloc(1, sizeof *c);
+    if (!c)
+        return VT_FAIL(VT_E_MEMORY, "cuda: no memory for an attention plan");
+    c->users = 1;
+    vt_status status = open_graph(target, desc, form, c);
+    if (status != VT_OK) {
+        leave(&c);
+        return status;
+    }
+    *out = c;
+    return VT_OK;
+}
+
+/* Takes the compiled plan, also when it fails. */
+static vt_status new_user(struct compiled *compiled, const struct attention_desc *desc, struct attention_cudnn **out)
+{
+    struct attention_cudnn *c = calloc(1, sizeof *c);
+    if (!c) {
+        leave(&compiled);
+        return VT_FAIL(VT_E_MEMORY, "cuda: no memory for an attention plan");
+    }
+    *c = (struct attention_cudnn){.compiled = compiled, .scale = desc->scale, .one = 1.0f};
+    *out = c;
+    return VT_OK;
 }
 
 vt_status attention_cudnn_open(const struct cudnn_target *target, const struct attention_desc *desc, enum attention_form form,
                                int choice, struct attention_cudnn **out)
 {
-    struct attention_cudnn *c;
-    VT_TRY(new_object(&c));
-    vt_status status = open_graph(target, desc, form, c);
-    if (status == VT_OK)
-        status = open_plan(c, choice);
+    struct compiled *c;
+    VT_TRY(look_up(target, desc, form, &c));
+    vt_status status = open_plan(c, choice);
     if (status != VT_OK) {
-        attention_cudnn_close(&c);
+        leave(&c);
         return status;
     }
     c->choice = choice;
     c->row_sum_bytes = form == ATTENTION_BACKWARD ? row_sum_bytes(desc) : 0;
-    *out = c;
-    return VT_OK;
+    return new_user(c, desc, out);
+}
+
+vt_status attention_cudnn_share(const struct attention_cudnn *of, const struct attention_desc *desc, struct attention_cudnn **out)
+{
+    of->compiled->users++;
+    return new_user(of->compiled, desc, out);
 }
 
 vt_status attention_cudnn_count(const struct cudnn_target *target, const struct attention_desc *desc,
                                 enum attention_form form, int *count)
 {
-    struct attention_cudnn *c;
-    VT_TRY(new_object(&c));
-    vt_status status = open_graph(target, desc, form, c);
-    if (status == VT_OK)
-        *count = c->configs;
-    attention_cudnn_close(&c);
-    return status;
+    struct compiled *c;
+    VT_TRY(look_up(target, desc, form, &c));
+    *count = c->configs;
+    leave(&c);
+    return VT_OK;
 }
 
 vt_status attention_cudnn_config(const struct attention_cudnn *c, char text[ATTENTION_CONFIG_BYTES])
 {
-    return cudnn_config_text(c->config[c->choice], text, ATTENTION_CONFIG_BYTES);
+    return cudnn_config_text(c->compiled->config[c->compiled->choice], text, ATTENTION_CONFIG_BYTES);
 }
 
 vt_status attention_cudnn_describe(const struct cudnn_target *target, const struct attention_desc *desc,
                                    enum attention_form form, int choice, char text[ATTENTION_CONFIG_BYTES])
 {
-    struct attention_cudnn *c;
-    VT_TRY(new_object(&c));
-    vt_status status = open_graph(target, desc, form, c);
-    if (status == VT_OK && choice >= c->configs)
-        status = VT_FAIL(VT_E_UNSUPPORTED, "cuDNN offers %d ways for this attention, not a way %d", c->configs, choice);
-    if (status == VT_OK)
-        status = cudnn_config_text(c->config[choice], text, ATTENTION_CONFIG_BYTES);
-    attention_cudnn_close(&c);
+    struct compiled *c;
+    VT_TRY(look_up(target, desc, form, &c));
+    vt_status status = choice < c->configs ? cudnn_config_text(c->config[choice], text, ATTENTION_CONFIG_BYTES)
+                                           : no_choice(c, choice);
+    leave(&c);
     return status;
 }
 
 vt_status attention_cudnn_find(const struct cudnn_target *target, const struct attention_desc *desc,
                                enum attention_form form, const char *config, int *choice)
 {
-    struct attention_cudnn *c;
+    struct compiled *c;
     char text[ATTENTION_CONFIG_BYTES];
     bool found = false;
-    VT_TRY(new_object(&c));
-    vt_status status = open_graph(target, desc, form, c);
-    for (int i = 0; status == VT_OK && !found && i < c->configs; i++)
+    VT_TRY(look_up(target, desc, form, &c));
+    for (int i = 0; !found && i < c->configs; i++)
         if (cudnn_config_text(c->config[i], text, sizeof text) == VT_OK && strcmp(text, config) == 0) {
             *choice = i;
             found = true;
         }
-    attention_cudnn_close(&c);
-    if (status == VT_OK && !found)
-        return VT_FAIL(VT_E_UNSUPPORTED, "cuDNN has no configuration %s for this attention", config);
-    return status;
+    leave(&c);
+    return found ? VT_OK : VT_FAIL(VT_E_UNSUPPORTED, "cuDNN has no configuration %s for this attention", config);
 }
 
 void attention_cudnn_close(struct attention_cudnn **cudnn)
@@ -178,17 +238,15 @@ void attention_cudnn_close(struct attention_cudnn **cudnn)
     if (!c)
         return;
     cudnn_free(&c->pack);
-    cudnn_free(&c->plan);
-    for (int i = 0; i < CONFIGS_MAX; i++)
-        cudnn_free(&c->config[i]);
-    cudnn_free(&c->heuristic);
-    cudnn_free(&c->properties);
-    cudnn_graph_close(&c->graph);
+    leave(&c->compiled);
     free(c);
     *cudnn = NULL;
 }
 
-size_t attention_cudnn_workspace(const struct attention_cudnn *c) { return c->row_sum_bytes + c->plan_bytes; }
+size_t attention_cudnn_workspace(const struct attention_cudnn *c)
+{
+    return c->compiled->row_sum_bytes + c->compiled->plan_bytes;
+}
 
 /* The buffer behind a real tensor; scalars are host memory. */
 static const void *buffer_of(const struct attention_cudnn *c, int64_t id, const struct attention_call *call, void *row_sum)
@@ -214,7 +272,7 @@ static const void *buffer_of(const struct attention_cudnn *c, int64_t id, const 
 static vt_status bind(struct attention_cudnn *c, const int64_t *ids, const void *const *pointers, int64_t count, void *workspace)
 {
     size_t bytes = (size_t)count * sizeof *pointers;
-    void *plan_workspace = (char *)workspace + c->row_sum_bytes;
+    void *plan_workspace = (char *)workspace + c->compiled->row_sum_bytes;
     if (c->bound_workspace == workspace && memcmp(c->bound, pointers, bytes) == 0)
         return VT_OK;
     c->bound_workspace = NULL;
@@ -233,15 +291,16 @@ vt_status attention_cudnn_enqueue(struct attention_cudnn *c, const struct attent
 {
     int64_t ids[GRAPH_TENSORS], count = 0;
     const void *pointers[GRAPH_TENSORS];
-    VT_CHECK(c->handle);
-    for (int i = 0; i < c->plain.tensors; i++) {
-        if (c->plain.tensor[i].is_virtual)
+    const struct compiled *compiled = c->compiled;
+    VT_CHECK(compiled->handle);
+    for (int i = 0; i < compiled->plain.tensors; i++) {
+        if (compiled->plain.tensor[i].is_virtual)
             continue;
-        ids[count] = c->plain.tensor[i].id;
+        ids[count] = compiled->plain.tensor[i].id;
         pointers[count] = buffer_of(c, ids[count], call, workspace);
         VT_CHECK(pointers[count]);
         count++;
     }
     VT_TRY(bind(c, ids, pointers, count, workspace));
-    return cudnn_execute(c->handle, c->plan, c->pack);
+    return cudnn_execute(compiled->handle, compiled->plan, c->pack);
 }

@@ -7,17 +7,21 @@
 #include "backend/cuda/attention_graph.h"
 #include "backend/cuda/cudnn_api.h"
 
-struct attention_cudnn; /* one compiled plan */
+struct attention_cudnn; /* a compiled plan, and the pointers it was last given */
 
 enum attention_form { ATTENTION_UNIFIED, ATTENTION_FORWARD, ATTENTION_BACKWARD };
 
 /* The graph of this form; VT_E_UNSUPPORTED for shapes it does not take. */
 VT_MUST_CHECK vt_status attention_cudnn_graph(const struct attention_desc *desc, enum attention_form form,
                                               struct attention_graph *graph);
-/* Compile the `choice`-th configuration the heuristic offers (from 0); VT_E_UNSUPPORTED past the last. Takes up to a
- * second. */
+/* Compile the `choice`-th configuration the heuristic offers (from 0), those left out whose results differ from run to run;
+ * VT_E_UNSUPPORTED past the last. Takes up to a second. */
 VT_MUST_CHECK vt_status attention_cudnn_open(const struct cudnn_target *target, const struct attention_desc *desc,
                                              enum attention_form form, int choice, struct attention_cudnn **out);
+/* Another user of what `of` compiled, which lives until its last user is closed: with pointers of its own, and desc's scale; all else
+ * in desc is as `of` was opened with. */
+VT_MUST_CHECK vt_status attention_cudnn_share(const struct attention_cudnn *of, const struct attention_desc *desc,
+                                              struct attention_cudnn **out);
 /* Which choice has this configuration (engine and knobs, as attention_cudnn_config); VT_E_UNSUPPORTED: none. */
 VT_MUST_CHECK vt_status attention_cudnn_find(const struct cudnn_target *target, const struct attention_desc *desc,
                                              enum attention_form form, const char *config, int *choice);

@@ -19,5 +19,7 @@ void cudnn_graph_close(struct cudnn_graph *graph);
 
 /* An engine configuration: "e8.k2=1.k5=16", its engine and the values of its knobs. */
 VT_MUST_CHECK vt_status cudnn_config_text(cudnn_descriptor config, char *text, size_t bytes);
+/* Whether its engine gives the same bits in every run, as its notes say. */
+VT_MUST_CHECK vt_status cudnn_config_repeats(cudnn_descriptor config, bool *repeats);
 
 #endif

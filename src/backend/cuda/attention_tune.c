@@ -1,19 +1,26 @@
-/* Timing the ways of attention: every way that opens runs on its own copy of the shape, and the fastest is kept. */
+/* Timing the ways of attention: every choice that opens runs on its own copy of the shape, and the fastest whose results are right is
+ * kept. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/cuda/attention_ways.h"
+#include "base/log.h"
 
-enum { CHOICES_MAX = 16, RUNS = 10, FILL_BYTES = 1 << 20 };
+enum { RUNS = 10, FILL_BYTES = 1 << 20 };
 
 struct rig {
     struct cuda_backend *cuda;
     const struct attention_desc *desc;
     const struct attention_way *way;
+    bool backward;
     struct attention_call call;
     struct op_random random;
-    void *memory;    /* one allocation behind all pointers below */
+    struct attention_check *check;
+    void *memory; /* one allocation behind all pointers of `call` */
+    void *output; /* the part of it that the ways write */
+    size_t output_bytes;
     void *workspace; /* of the way at hand */
+    bool told;       /* why one did not open or run: once a shape is enough */
 };
 
 static size_t element_bytes(const struct attention_desc *d) { return d->dtype == DTYPE_BF16 ? 2 : 4; }
@@ -72,9 +79,10 @@ static void *random_pattern(const struct attention_desc *d)
     return pattern;
 }
 
-static vt_status open_rig(struct rig *r, bool backward)
+static vt_status open_rig(struct rig *r)
 {
     const struct attention_desc *d = r->desc;
+    const bool backward = r->backward;
     struct backend *be = &r->cuda->base;
     struct triple t = lay_out(d);
     size_t o = padded(extent(d, &d->o, d->queries), element_bytes(d)), lse = padded(d->batch * d->heads * d->queries, 4);
@@ -87,6 +95,8 @@ static vt_status open_rig(struct rig *r, bool backward)
         char *at = r->memory;
         r->call = (struct attention_call){.q = at + t.at[0], .k = at + t.at[1], .v = at + t.at[2], .o = at + t.bytes};
         r->call.lse = (float *)(at + t.bytes + o);
+        r->output = at + t.bytes;
+        r->output_bytes = o + lse;
         r->random = (struct op_random){1, (const uint64_t *)(void *)(at + t.bytes + o + lse)};
         r->call.random = &r->random;
         fill(r, at, t.bytes, pattern);
@@ -94,6 +104,8 @@ static vt_status open_rig(struct rig *r, bool backward)
             char *d_o = at + t.bytes + o + lse + position, *dq = d_o + o;
             r->call.d_o = d_o;
             r->call.dq = dq + t.at[0], r->call.dk = dq + t.at[1], r->call.dv = dq + t.at[2];
+            r->output = dq;
+            r->output_bytes = t.bytes;
             fill(r, d_o, o, pattern);
         }
         status = be->synchronise(be);
@@ -105,6 +117,7 @@ static vt_status open_rig(struct rig *r, bool backward)
 static void close_rig(struct rig *r)
 {
     struct backend *be = &r->cuda->base;
+    attention_check_close(&r->check);
     if (r->memory)
         be->release(be, MEMORY_DEVICE, r->memory);
 }
@@ -116,63 +129,111 @@ static void enqueue(void *context, int run)
     attention_way_enqueue(r->cuda, r->desc, r->way, &r->call, r->workspace);
 }
 
-/* Microseconds of one way; < 0 where it fails or its workspace does not fit. */
-static double time_way(struct rig *r, const struct attention_way *way, int runs)
+/* One more run whose outputs cannot be left over from another way's. */
+static vt_status check_way(struct rig *r)
 {
     struct backend *be = &r->cuda->base;
-    double us = -1;
+    be->zero(be, STREAM_COMPUTE, r->output, r->output_bytes);
+    enqueue(r, 0);
+    return attention_check_compare(r->check, &r->call);
+}
+
+/* Microseconds of one way; and, if that would make it the best, whether it is right. */
+static vt_status time_way(struct rig *r, const struct attention_way *way, int runs, double best_us, double *us)
+{
+    struct backend *be = &r->cuda->base;
+    char name[24];
+    attention_way_name(way, name, sizeof name);
     r->way = way;
     r->workspace = NULL;
-    if (way->workspace_bytes &&
-        be->alloc(be, MEMORY_DEVICE, way->workspace_bytes, "timing attention", &r->workspace) != VT_OK)
-        return us;
-    us = cuda_time(r->cuda, enqueue, r, runs);
+    if (way->workspace_bytes)
+        VT_TRY(be->alloc(be, MEMORY_DEVICE, way->workspace_bytes, "timing attention", &r->workspace));
+    vt_status status = cuda_time(r->cuda, name, enqueue, r, runs, us);
+    if (status == VT_OK && r->check && (best_us < 0 || *us < best_us)) {
+        status = check_way(r);
+        if (status == VT_E_UNSUPPORTED)
+            log_warn("attention  %s %s is not taken: its %s", name, r->backward ? "backward" : "forward", status_message());
+    } else if (status == VT_E_UNSUPPORTED && !r->told) {
+        log_info("attention  %s", status_message());
+        r->told = true;
+    }
     if (r->workspace)
         be->release(be, MEMORY_DEVICE, r->workspace);
-    return us;
+    return status;
+}
+
+/* VT_E_UNSUPPORTED and VT_E_MEMORY are one candidate's own affair. */
+static bool goes_on(vt_status status) { return status == VT_OK || status == VT_E_UNSUPPORTED || status == VT_E_MEMORY; }
+
+static vt_status open_way(struct rig *r, bool backward, int kind, int choice, struct attention_way *way)
+{
+    vt_status status = attention_way_open(r->cuda, r->desc, backward, kind, choice, way);
+    if (status != VT_OK && !r->told) {
+        log_info("attention  %s.%d does not open: %s", attention_kind_name(kind), choice, status_message());
+        r->told = true;
+    }
+    return status;
 }
 
 /* o and lse that belong to q, k and v, so that backward meets ordinary numbers. */
-static void run_forward(struct rig *r)
+static vt_status run_forward(struct rig *r)
 {
     for (int kind = 0; kind < ATTENTION_KINDS; kind++) {
-        struct attention_way way = {0};
-        if (attention_way_open(r->cuda, r->desc, false, kind, 0, &way) != VT_OK)
-            continue;
-        double us = time_way(r, &way, 1);
-        attention_way_close(&way);
-        if (us >= 0)
-            return;
+        int choices = attention_way_choices(r->cuda, r->desc, false, kind);
+        for (int choice = 0; choice < choices; choice++) {
+            struct attention_way way = {0};
+            double us;
+            if (open_way(r, false, kind, choice, &way) != VT_OK)
+                continue;
+            vt_status status = time_way(r, &way, 1, -1, &us);
+            attention_way_close(&way);
+            if (status == VT_OK || !goes_on(status))
+                return status;
+        }
     }
+    return VT_FAIL(VT_E_UNSUPPORTED, "cuda: no way of attention ran on %s", r->cuda->base.device_name);
+}
+
+/* Every choice of a kind: the first may fail to open where the next does not. */
+static vt_status time_kind(struct rig *r, int kind, struct attention_way *best, double *best_us)
+{
+    int choices = attention_way_choices(r->cuda, r->desc, r->backward, kind);
+    for (int choice = 0; choice < choices; choice++) {
+        struct attention_way way = {0};
+        double us;
+        if (open_way(r, r->backward, kind, choice, &way) != VT_OK)
+            continue;
+        vt_status status = time_way(r, &way, RUNS, *best_us, &us);
+        if (status != VT_OK || (*best_us >= 0 && us >= *best_us)) {
+            attention_way_close(&way);
+            if (!goes_on(status))
+                return status;
+            continue;
+        }
+        attention_way_close(best);
+        *best = way;
+        *best_us = us;
+    }
+    return VT_OK;
 }
 
 vt_status attention_tune(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward,
                          struct attention_way *best)
 {
-    struct rig r = {.cuda = cuda, .desc = desc};
+    struct rig r = {.cuda = cuda, .desc = desc, .backward = backward};
     double best_us = -1;
-    vt_status status = open_rig(&r, backward);
+    vt_status status = open_rig(&r);
     if (status == VT_OK && backward)
-        run_forward(&r);
-    for (int kind = 0; status == VT_OK && kind < ATTENTION_KINDS; kind++) {
-        if (kind == ATTENTION_KINDS - 1 && best_us >= 0)
-            break; /* the last resort is never the fastest */
-        for (int choice = 0; choice < CHOICES_MAX; choice++) {
-            struct attention_way way = {0};
-            if (attention_way_open(cuda, desc, backward, kind, choice, &way) != VT_OK)
-                break;
-            double us = time_way(&r, &way, RUNS);
-            if (us < 0 || (best_us >= 0 && us >= best_us)) {
-                attention_way_close(&way);
-                continue;
-            }
-            attention_way_close(best);
-            *best = way;
-            best_us = us;
-        }
-    }
+        status = run_forward(&r);
+    if (status == VT_OK)
+        status = attention_check_open(cuda, desc, backward, &r.call, &r.check);
+    for (int kind = 0; status == VT_OK && kind < ATTENTION_KINDS; kind++)
+        if (kind < ATTENTION_KINDS - 1 || best_us < 0) /* the last resort is never the fastest */
+            status = time_kind(&r, kind, best, &best_us);
     close_rig(&r);
     if (status == VT_OK && best_us < 0)
         return VT_FAIL(VT_E_UNSUPPORTED, "cuda: no way of attention ran on %s", cuda->base.device_name);
+    if (status != VT_OK)
+        attention_way_close(best);
     return status;
 }

@@ -6,10 +6,11 @@
 
 #include "backend/cuda/attention_cudnn.h"
 
-enum { LAUNCH_FAILURE = 719 }; /* cudaErrorLaunchFailure */
+enum { NOT_SUPPORTED = 801 }; /* cudaErrorNotSupported: of this call; unlike a launch failure it says nothing of the device */
 
 struct attention_kind {
     const char *name;
+    int (*choices)(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward);
     vt_status (*open)(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way);
     void (*enqueue)(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
                     const struct attention_call *call, void *workspace);
@@ -18,17 +19,22 @@ struct attention_kind {
 
 /* ---- own kernels ---- */
 
-static vt_status only_choice(const struct attention_way *way)
+static int head_choices(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward)
 {
-    return way->choice == 0 ? VT_OK : VT_FAIL(VT_E_UNSUPPORTED, "attention: %s has one way", way->kind->name);
+    int choices = backward ? attention_head_backward_choices(desc, cuda->shared_bytes)
+                           : attention_head_forward_choices(desc, cuda->shared_bytes);
+    if (choices == 0)
+        (void)VT_FAIL(VT_E_UNSUPPORTED, "attention: the whole-head kernel does not take this shape");
+    return choices;
 }
 
 static vt_status open_head(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
 {
-    int choices = way->backward ? attention_head_backward_choices(desc, cuda->shared_bytes)
-                                : attention_head_forward_choices(desc, cuda->shared_bytes);
-    return way->choice < choices ? VT_OK
-                                 : VT_FAIL(VT_E_UNSUPPORTED, "attention: the whole-head kernel does not take this shape");
+    int choices = head_choices(cuda, desc, way->backward);
+    if (choices == 0 || way->choice < choices)
+        return choices ? VT_OK : VT_E_UNSUPPORTED;
+    return VT_FAIL(VT_E_UNSUPPORTED, "attention: the whole-head kernel has %d sizes for this shape, not a size %d", choices,
+                   way->choice);
 }
 
 static void enqueue_head(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
@@ -41,9 +47,15 @@ static void enqueue_head(struct cuda_backend *cuda, const struct attention_desc 
         attention_head_forward(&cuda->base, desc, call, way->choice);
 }
 
+static int plain_choices(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward)
+{
+    return (void)cuda, (void)desc, (void)backward, 1;
+}
+
 static vt_status open_plain(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
 {
-    VT_TRY(only_choice(way));
+    if (way->choice != 0)
+        return VT_FAIL(VT_E_UNSUPPORTED, "attention: %s has one way", way->kind->name);
     way->workspace_bytes = attention_plain_workspace(&cuda->base, desc, way->backward);
     return VT_OK;
 }
@@ -81,6 +93,31 @@ static vt_status open_cudnn(struct cuda_backend *cuda, const struct attention_de
 static enum attention_form unified_form(bool backward) { return (void)backward, ATTENTION_UNIFIED; }
 static enum attention_form graph_form(bool backward) { return backward ? ATTENTION_BACKWARD : ATTENTION_FORWARD; }
 
+static int count_cudnn(struct cuda_backend *cuda, const struct attention_desc *desc, enum attention_form form)
+{
+    struct cudnn_target target;
+    int count = 0;
+    vt_status status = target_of(cuda, &target);
+    if (status == VT_OK)
+        status = attention_cudnn_count(&target, desc, form, &count);
+    if (status == VT_OK && count == 0)
+        (void)VT_FAIL(VT_E_UNSUPPORTED, "cuDNN offers no way for this attention");
+    return status == VT_OK ? count : 0;
+}
+
+static int unified_choices(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward)
+{
+    if (!backward)
+        return count_cudnn(cuda, desc, ATTENTION_UNIFIED);
+    (void)VT_FAIL(VT_E_UNSUPPORTED, "attention: cuDNN has no unified backward");
+    return 0;
+}
+
+static int graph_choices(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward)
+{
+    return count_cudnn(cuda, desc, graph_form(backward));
+}
+
 static vt_status open_unified(struct cuda_backend *cuda, const struct attention_desc *desc, struct attention_way *way)
 {
     if (way->backward)
@@ -97,25 +134,56 @@ static void enqueue_cudnn(struct cuda_backend *cuda, const struct attention_desc
                           const struct attention_call *call, void *workspace)
 {
     (void)desc;
-    if (attention_cudnn_enqueue(way->cudnn, call, workspace) != VT_OK)
-        cuda_note(cuda, LAUNCH_FAILURE, "attention by cuDNN");
+    if (attention_cudnn_enqueue(way->cudnn, call, workspace) == VT_OK)
+        return;
+    if (!cuda->error) /* else someone may be reading the words of the first */
+        snprintf(cuda->attention_error, sizeof cuda->attention_error, "attention by %s: %.200s", way->kind->name, status_message());
+    cuda_note(cuda, NOT_SUPPORTED, cuda->attention_error);
 }
 
 /* ---- the table ---- */
 
 static const struct attention_kind KINDS[ATTENTION_KINDS] = {
-    {"head", open_head, enqueue_head, NULL},
-    {"cudnn-unified", open_unified, enqueue_cudnn, unified_form},
-    {"cudnn-graph", open_graph, enqueue_cudnn, graph_form},
-    {"plain", open_plain, enqueue_plain, NULL},
+    {"head", head_choices, open_head, enqueue_head, NULL},
+    {"cudnn-unified", unified_choices, open_unified, enqueue_cudnn, unified_form},
+    {"cudnn-graph", graph_choices, open_graph, enqueue_cudnn, graph_form},
+    {"plain", plain_choices, open_plain, enqueue_plain, NULL},
 };
+
+int attention_way_choices(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, int kind)
+{
+    VT_CHECK(kind >= 0 && kind < ATTENTION_KINDS);
+    return KINDS[kind].choices(cuda, desc, backward);
+}
+
+static vt_status open_choice(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, int kind, int choice,
+                             struct attention_way *way)
+{
+    struct attention_way made = {.kind = &KINDS[kind], .backward = backward, .choice = choice};
+    VT_TRY(made.kind->open(cuda, desc, &made));
+    *way = made;
+    return VT_OK;
+}
 
 vt_status attention_way_open(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, int kind, int choice,
                              struct attention_way *way)
 {
-    VT_CHECK(kind >= 0 && kind < ATTENTION_KINDS && choice >= 0);
-    struct attention_way made = {.kind = &KINDS[kind], .backward = backward, .choice = choice};
-    VT_TRY(made.kind->open(cuda, desc, &made));
+    VT_CHECK(kind >= 0 && kind < ATTENTION_KINDS && choice >= ATTENTION_ANY);
+    if (choice != ATTENTION_ANY)
+        return open_choice(cuda, desc, backward, kind, choice, way);
+    vt_status status = VT_E_UNSUPPORTED;
+    int choices = attention_way_choices(cuda, desc, backward, kind);
+    for (int i = 0; i < choices && status != VT_OK; i++)
+        status = open_choice(cuda, desc, backward, kind, i, way);
+    return status;
+}
+
+vt_status attention_way_share(const struct attention_way *of, const struct attention_desc *desc, struct attention_way *way)
+{
+    struct attention_way made = *of;
+    made.cudnn = NULL;
+    if (of->cudnn)
+        VT_TRY(attention_cudnn_share(of->cudnn, desc, &made.cudnn));
     *way = made;
     return VT_OK;
 }
@@ -160,6 +228,8 @@ void attention_way_name(const struct attention_way *way, char *text, size_t byte
         snprintf(text, bytes, "%s", way->kind->name);
 }
 
+const char *attention_kind_name(int kind) { return KINDS[kind].name; }
+
 bool attention_way_parse(const char *text, int *kind, int *choice)
 {
     for (int i = 0; i < ATTENTION_KINDS; i++) {
@@ -167,8 +237,8 @@ bool attention_way_parse(const char *text, int *kind, int *choice)
         if (strncmp(text, KINDS[i].name, length) != 0 || (text[length] != '\0' && text[length] != '.'))
             continue;
         *kind = i;
-        *choice = text[length] == '.' ? atoi(text + length + 1) : 0;
-        return *choice >= 0;
+        *choice = text[length] == '.' ? atoi(text + length + 1) : ATTENTION_ANY;
+        return *choice >= ATTENTION_ANY;
     }
     return false;
 }

@@ -1,4 +1,4 @@
-/* The backend: choosing and opening the device, errors, plans, timing. */
+/* The backend: choosing and opening the device, plans. */
 #include "backend/cuda/cuda.h"
 
 #include <cublasLt.h>
@@ -11,34 +11,7 @@
 #include "backend/cuda/peak.h"
 #include "backend/cuda/tuning.h"
 
-enum { SM_MIN = 80, MIB = 1 << 20, TIMED_RUNS_MAX = 64 };
-
-/* ---- errors ---- */
-
-vt_status cuda_fail(int error, const char *what)
-{
-    vt_status code = error == cudaErrorMemoryAllocation                                   ? VT_E_MEMORY
-                     : error == cudaErrorInsufficientDriver || error == cudaErrorNoDevice ? VT_E_UNSUPPORTED
-                                                                                          : VT_E_IO;
-    (void)cudaGetLastError(); /* reported now: not again */
-    return VT_FAIL(code, "cuda: %s: %s (%s)", what, cudaGetErrorString((cudaError_t)error),
-                   cudaGetErrorName((cudaError_t)error));
-}
-
-void cuda_note(struct cuda_backend *cuda, int error, const char *what)
-{
-    int none = 0;
-    if (error == cudaSuccess)
-        return;
-    (void)cudaGetLastError();
-    if (__atomic_compare_exchange_n(&cuda->error, &none, error, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        __atomic_store_n(&cuda->error_what, what, __ATOMIC_RELEASE);
-}
-
-void cuda_check_launch(struct backend *be, const char *kernel, int error)
-{
-    cuda_note((struct cuda_backend *)be, error, kernel);
-}
+enum { SM_MIN = 80, MIB = 1 << 20 };
 
 void cuda_bind(const struct cuda_backend *cuda)
 {
@@ -115,60 +88,6 @@ const char *cuda_tuning_find(const struct cuda_backend *cuda, const char *key)
 void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *value)
 {
     tuning_put(cuda->tuning, key, value);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
-static cudaError_t time_runs(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context,
-                             int runs, cudaEvent_t begin, cudaEvent_t end, float *ms)
-{
-    enum { WARM_UP = 3 };
-    cudaStream_t stream = cuda_stream(cuda);
-    cudaError_t error = cudaSuccess;
-    for (int i = 0; i < WARM_UP; i++)
-        enqueue(context, i);
-    for (int i = 0; i < runs && error == cudaSuccess; i++) {
-        error = cudaEventRecord(begin, stream);
-        enqueue(context, i);
-        if (error == cudaSuccess)
-            error = cudaEventRecord(end, stream);
-        if (error == cudaSuccess)
-            error = cudaEventSynchronize(end);
-        if (error == cudaSuccess)
-            error = cudaEventElapsedTime(&ms[i], begin, end);
-    }
-    return error;
-}
-
-double cuda_time(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context, int runs)
-{
-    float ms[TIMED_RUNS_MAX];
-    cudaEvent_t begin = NULL, end = NULL;
-    runs = runs > TIMED_RUNS_MAX ? TIMED_RUNS_MAX : runs;
-    if (cuda->error != 0)
-        return -1; /* of an enqueue before: the next wait reports it */
-    cudaError_t error = cudaEventCreate(&begin);
-    if (error == cudaSuccess)
-        error = cudaEventCreate(&end);
-    if (error == cudaSuccess)
-        error = time_runs(cuda, enqueue, context, runs, begin, end, ms);
-    bool failed = error != cudaSuccess || cuda->error != 0;
-    if (failed) {
-        (void)cudaGetLastError();
-        cuda->error = 0;
-    }
-    if (begin)
-        (void)cudaEventDestroy(begin);
-    if (end)
-        (void)cudaEventDestroy(end);
-    if (failed)
-        return -1;
-    qsort(ms, (size_t)runs, sizeof *ms, by_value);
-    return 1e3 * (double)ms[runs / 2];
 }
 
 /* ---- the device ---- */

@@ -17,6 +17,7 @@ extern "C" {
 struct CUstream_st;     /* cudaStream_t points to it */
 struct cublasLtContext; /* cublasLtHandle_t likewise */
 struct tuning;
+struct attention_kept;
 struct cuda_block; /* memory.c */
 struct comm;
 
@@ -33,6 +34,8 @@ struct cuda_backend {
     size_t gemm_workspace_limit; /* what a cuBLASLt algorithm may ask for */
     struct cublasLtContext *lt;
     void *cudnn; /* attention's handle, made when first asked for */
+    struct attention_kept *attention; /* attention.c: what its open plans share */
+    char attention_error[256];        /* why the last enqueue by cuDNN was refused */
     struct tuning *tuning;
     struct cuda_block *blocks;
     bool tune; /* time candidates where the tuning table has no entry; else take the first */
@@ -76,18 +79,22 @@ static inline struct CUstream_st *cuda_stream(const struct cuda_backend *cuda)
 /* The value stored for `key` on this device and these library versions, or NULL. Keys and values: no blanks. */
 const char *cuda_tuning_find(const struct cuda_backend *cuda, const char *key);
 void cuda_tuning_put(struct cuda_backend *cuda, const char *key, const char *value);
-/* Median microseconds of `runs` runs of enqueue(context, i) on the compute stream after 3 others; < 0: it failed, and
- * the failure is not kept. At plan time only. */
-double cuda_time(struct cuda_backend *cuda, void (*enqueue)(void *context, int run), void *context, int runs);
+/* *us = median microseconds of `runs` runs of enqueue(context, i) on the compute stream after 3 others: the device's, not the host's.
+ * VT_E_UNSUPPORTED: it failed, with the reason; nothing is kept and others may be tried. VT_E_IO: it left the device unusable.
+ * `what` names it in both. At plan time only. */
+VT_MUST_CHECK vt_status cuda_time(struct cuda_backend *cuda, const char *what, void (*enqueue)(void *context, int run),
+                                  void *context, int runs, double *us);
+/* delay.cu: keeps the compute stream busy so long, at least. */
+void cuda_delay(struct backend *be, int us);
 
 /* ---- the other op files ---- */
 /* bias.cu: x(rows, columns) += bias(columns), fp32, contiguous. */
 void cuda_add_bias(struct backend *be, float *x, const float *bias, int64_t rows, int64_t columns);
 void cuda_memory_install(struct backend *be);
 void cuda_memory_close(struct cuda_backend *cuda);
-/* Rows of row_bytes, stride_bytes apart, close together. */
-void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes,
-                      int64_t rows);
+/* Rows of row_bytes, so many bytes apart there and here. */
+void cuda_copy_rows(struct cuda_backend *cuda, void *to, size_t to_stride, const void *from, size_t from_stride,
+                    size_t row_bytes, int64_t rows);
 void cuda_graph_install(struct backend *be);
 void cuda_linear_install(struct backend *be);
 void cuda_attention_install(struct backend *be);

@@ -9,7 +9,8 @@
 enum {
     REQUESTED = 32,
     TIMED_RUNS = 11,
-    POINTER_ALIGN = 256,
+    TRIAL_ALIGN = 256,
+    EPILOGUE_ALIGN = 16, /* of bias and aux: what gemm.h promises, and no more */
     SETS_MAX = 16,
     ALGO_HEX = 2 * sizeof(cublasLtMatmulAlgo_t)
 };
@@ -59,7 +60,7 @@ static vt_status describe_epilogue(struct gemm *g)
 {
     const struct gemm_shape *s = &g->shape;
     /* The library reads the alignment of these pointers when it looks for algorithms; each run sets the real ones. */
-    const void *aligned = (const void *)(uintptr_t)POINTER_ALIGN;
+    const void *aligned = (const void *)(uintptr_t)EPILOGUE_ALIGN;
     int32_t bias_type = (int32_t)vendor_type(s->dtype_bias);
     uint32_t epilogue = EPILOGUES[s->epilogue];
     VT_TRY(set(g, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
@@ -100,8 +101,10 @@ static vt_status prefer(const struct gemm *g, cublasLtMatmulPreference_t prefere
 {
     const struct gemm_shape *s = &g->shape;
     size_t workspace = g->cuda->gemm_workspace_limit;
-    /* Split sums are added up in fp32, never in the output's bf16. */
-    uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    /* Split sums are added up in fp32, never in the output's bf16. An fp32 output is as good a place for them as the workspace: weight
+     * gradients, with few tiles and long sums, get every scheme. None gives other bits in another run: by the header, INPLACE
+     * counts the parts in to add them in sequence, and the other two add in a step of their own. */
+    uint32_t reduction = s->dtype_out == DTYPE_F32 ? CUBLASLT_REDUCTION_SCHEME_MASK : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     uint32_t align_a = (uint32_t)gemm_alignment(s->lda, s->dtype_in),
              align_b = (uint32_t)gemm_alignment(s->ldb, s->dtype_in);
     uint32_t align_d = (uint32_t)gemm_alignment(s->ldd, s->dtype_out);
@@ -152,6 +155,7 @@ void gemm_run(struct gemm *g, const struct gemm_operands *o)
     VT_CHECK((uintptr_t)o->a % (uintptr_t)gemm_alignment(s->lda, s->dtype_in) == 0);
     VT_CHECK((uintptr_t)o->b % (uintptr_t)gemm_alignment(s->ldb, s->dtype_in) == 0);
     VT_CHECK((uintptr_t)o->d % (uintptr_t)gemm_alignment(s->ldd, s->dtype_out) == 0);
+    VT_CHECK((uintptr_t)o->bias % EPILOGUE_ALIGN == 0 && (uintptr_t)o->aux % EPILOGUE_ALIGN == 0);
     cublasStatus_t lt = CUBLAS_STATUS_SUCCESS;
     if (gemm_has_bias(s->epilogue))
         lt = cublasLtMatmulDescSetAttribute(g->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias);
@@ -242,7 +246,7 @@ static void trial_run(void *context, int run)
 
 static int64_t padded_bytes(int64_t count, enum dtype dtype)
 {
-    return (count * (int64_t)dtype_bytes(dtype) + POINTER_ALIGN - 1) / POINTER_ALIGN * POINTER_ALIGN;
+    return (count * (int64_t)dtype_bytes(dtype) + TRIAL_ALIGN - 1) / TRIAL_ALIGN * TRIAL_ALIGN;
 }
 
 static char *trial_matrix(const struct trial *t, enum dtype dtype, int64_t bytes)
@@ -287,11 +291,13 @@ static void take(struct gemm *g, const cublasLtMatmulHeuristicResult_t *result)
 }
 
 /* The fastest of the results, on this device, now. Where there is no room to try, the first. */
-static vt_status time_algorithms(struct gemm *g, const cublasLtMatmulHeuristicResult_t *results, int count,
+static vt_status time_algorithms(struct gemm *g, const char *key, const cublasLtMatmulHeuristicResult_t *results, int count,
                                  double *best_us)
 {
     struct trial trial;
+    char what[GEMM_KEY_BYTES + 32];
     int best = -1;
+    vt_status status = VT_OK;
     cuda_need_workspace(g->cuda, g->cuda->gemm_workspace_limit);
     VT_TRY(g->cuda->base.reserve_workspace(&g->cuda->base));
     *best_us = 0;
@@ -303,15 +309,22 @@ static vt_status time_algorithms(struct gemm *g, const cublasLtMatmulHeuristicRe
         if (results[i].state != CUBLAS_STATUS_SUCCESS)
             continue;
         take(g, &results[i]);
-        double us = cuda_time(g->cuda, trial_run, &trial, TIMED_RUNS);
-        if (us >= 0 && (best < 0 || us < *best_us)) {
+        double us;
+        snprintf(what, sizeof what, "%s, algorithm %d", key, i);
+        status = cuda_time(g->cuda, what, trial_run, &trial, TIMED_RUNS, &us);
+        if (status != VT_OK && status != VT_E_UNSUPPORTED)
+            break;
+        if (status == VT_OK && (best < 0 || us < *best_us)) {
             best = i;
             *best_us = us;
         }
     }
     trial_close(&trial);
+    if (status != VT_OK && status != VT_E_UNSUPPORTED)
+        return status;
     if (best < 0)
-        return VT_FAIL(VT_E_UNSUPPORTED, "cuda: none of cuBLASLt's %d algorithms runs", count);
+        return status == VT_OK ? VT_FAIL(VT_E_UNSUPPORTED, "cuda: cuBLASLt has no algorithm in order for %s", key)
+                               : status_prefix(status, "none of cuBLASLt's %d algorithms runs; the last", count);
     take(g, &results[best]);
     return VT_OK;
 }
@@ -367,7 +380,7 @@ static vt_status choose(struct gemm *g)
         return VT_OK;
     VT_TRY(ask_heuristic(g, results, &count));
     if (g->cuda->tune)
-        VT_TRY(time_algorithms(g, results, count, &us));
+        VT_TRY(time_algorithms(g, key, results, count, &us));
     else
         take(g, &results[0]);
     write_value(g, us, value);

@@ -1,10 +1,15 @@
 #include "backend/cuda/gemm_shape.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/check.h"
 
-enum { ALIGN_MAX = 16, AUX_LD_UNIT = 8 }; /* cuBLASLt: the aux matrix's columns lie multiples of 8 elements apart */
+enum {
+    ALIGN_MAX = 16,
+    AUX_LD_UNIT = 8,  /* cuBLASLt: the aux matrix's columns lie multiples of 8 elements apart */
+    BGRAD_UNIT = 8    /* sums beside a product only where all rows begin on 16 bytes: illegal accesses were reported of others */
+};
 
 bool gemm_has_bias(enum gemm_epilogue epilogue)
 {
@@ -66,6 +71,16 @@ void gemm_key(const struct gemm_shape *s, char key[GEMM_KEY_BYTES])
 const char *linear_route_name(enum linear_route route)
 {
     return route == ROUTE_FUSED ? "fused" : route == ROUTE_SPLIT ? "split" : "scratch";
+}
+
+bool linear_route_parse(const char *name, enum linear_route *route)
+{
+    for (int i = ROUTE_FUSED; i <= ROUTE_SCRATCH; i++)
+        if (strcmp(name, linear_route_name((enum linear_route)i)) == 0) {
+            *route = (enum linear_route)i;
+            return true;
+        }
+    return false;
 }
 
 bool linear_is_mixed(const struct linear_desc *desc)
@@ -150,6 +165,11 @@ int linear_input_candidates(const struct linear_desc *d, struct linear_candidate
         out[count++].shape.ld_aux = d->in;
     }
     out[count++] = (struct linear_candidate){d->input_act == ACT_NONE ? ROUTE_FUSED : ROUTE_SPLIT, shape};
+    if (d->dtype == DTYPE_BF16) {
+        out[count] = (struct linear_candidate){ROUTE_SCRATCH, shape};
+        out[count].shape.dtype_in = out[count].shape.dtype_out = DTYPE_F32;
+        out[count++].shape.ldd = d->in;
+    }
     return count;
 }
 
@@ -168,10 +188,16 @@ int linear_weight_candidates(const struct linear_desc *d, bool db, struct linear
                                .dtype_bias = DTYPE_F32,
                                .accumulates = true};
     int count = 0;
-    if (db && shape.dtype_in == DTYPE_BF16) {
+    bool whole = d->in % BGRAD_UNIT == 0 && d->out % BGRAD_UNIT == 0 && shape.lda % BGRAD_UNIT == 0;
+    if (db && shape.dtype_in == DTYPE_BF16 && whole) {
         out[count] = (struct linear_candidate){ROUTE_FUSED, shape};
         out[count++].shape.epilogue = GEMM_BGRADB;
     }
     out[count++] = (struct linear_candidate){db ? ROUTE_SPLIT : ROUTE_FUSED, shape};
+    if (shape.dtype_in == DTYPE_BF16) {
+        out[count] = (struct linear_candidate){ROUTE_SCRATCH, shape};
+        out[count].shape.dtype_in = DTYPE_F32;
+        out[count++].shape.lda = d->in;
+    }
     return count;
 }

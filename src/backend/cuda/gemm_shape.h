@@ -53,10 +53,12 @@ void gemm_key(const struct gemm_shape *s, char key[GEMM_KEY_BYTES]);
 enum linear_route {
     ROUTE_FUSED,  /* the product alone */
     ROUTE_SPLIT,  /* the product with the bias, then an own kernel for the rest */
-    ROUTE_SCRATCH /* an fp32 product into the workspace, then own kernels for all the rest: any shape the others refuse
-                   */
+    ROUTE_SCRATCH /* an fp32 product, by way of the workspace, and own kernels for all the rest: any shape the others refuse. Forward's
+                   * reads x and w as they are; of gradients both operands are widened to fp32 first */
 };
 const char *linear_route_name(enum linear_route route);
+/* False when no route has this name. */
+bool linear_route_parse(const char *name, enum linear_route *route);
 
 struct linear_candidate {
     enum linear_route route;

@@ -1,6 +1,6 @@
 /* Linear layers: products of gemm.c, and own kernels for what their epilogues do not do. gemm_shape.c says which ways
- * there are; here the faster one is chosen, per shape, once. Bound by the matrix units; an own kernel beside the
- * product adds one pass over the activations, bound by memory. */
+ * there are; here the faster one is chosen, per shape, once. VT_CUDA_LINEAR=fused|split|scratch: that way and no other wherever a
+ * part has it. Bound by the matrix units; an own kernel beside the product adds one pass over the activations, bound by memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,20 +94,63 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
         finish_scratch(p, o.d, b, y, pre);
 }
 
-static void linear_backward_input(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx)
+/* x or dy in fp32. */
+static void *widened(const struct linear_plan *p, const void *from, enum dtype dtype, int64_t count, char **scratch)
 {
-    const struct linear_plan *p = (const struct linear_plan *)plan;
+    if (dtype == DTYPE_F32)
+        return (void *)(uintptr_t)from;
+    void *wide = *scratch;
+    *scratch += aligned((size_t)count * sizeof(float));
+    cast(p, from, dtype, wide, DTYPE_F32, count);
+    return wide;
+}
+
+/* All in fp32; then dx as it is wanted. */
+static void input_by_scratch(const struct linear_plan *p, const void *dy, const void *w, void *dx)
+{
     const struct linear_desc *d = &p->desc;
-    VT_CHECK(d->input_act == ACT_NONE || input_pre);
+    const size_t element = dtype_bytes(d->dtype), row = (size_t)d->in * element;
+    char *scratch = scratch_of(p);
+    struct gemm_operands o = {.workspace = cuda_workspace(&p->plan)};
+    o.b = widened(p, dy, d->dtype_out, d->rows * d->out, &scratch);
+    o.a = widened(p, w, d->dtype, d->out * d->in, &scratch);
+    o.d = scratch;
+    gemm_run(p->input.gemm, &o);
+    scratch += aligned((size_t)(d->rows * d->in) * sizeof(float));
+    cast(p, o.d, DTYPE_F32, d->x_stride == d->in ? dx : scratch, d->dtype, d->rows * d->in);
+    if (d->x_stride != d->in)
+        cuda_copy_rows(cuda_of(&p->plan), dx, (size_t)d->x_stride * element, scratch, row, row, d->rows);
+}
+
+static void product_of_input(const struct linear_plan *p, const void *dy, const void *w, const void *input_pre, void *dx)
+{
+    const struct linear_desc *d = &p->desc;
     if (linear_is_mixed(d)) {
         cast(p, dy, d->dtype_out, scratch_of(p), d->dtype, d->rows * d->out);
         dy = scratch_of(p);
     }
     const struct gemm_operands o = {
-        .a = w, .b = dy, .d = dx, .aux = (void *)(uintptr_t)input_pre, .workspace = cuda_workspace(plan)};
+        .a = w, .b = dy, .d = dx, .aux = (void *)(uintptr_t)input_pre, .workspace = cuda_workspace(&p->plan)};
     gemm_run(p->input.gemm, &o);
-    if (p->input.route == ROUTE_SPLIT)
+}
+
+static void linear_backward_input(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx)
+{
+    const struct linear_plan *p = (const struct linear_plan *)plan;
+    const struct linear_desc *d = &p->desc;
+    VT_CHECK(d->input_act == ACT_NONE || input_pre);
+    if (p->input.route == ROUTE_SCRATCH)
+        input_by_scratch(p, dy, w, dx);
+    else
+        product_of_input(p, dy, w, input_pre, dx);
+    if (p->input.route != ROUTE_FUSED && d->input_act != ACT_NONE)
         cuda_activation_backward(plan->backend, d->input_act, input_pre, dx, d->dtype, d->rows, d->in, d->x_stride);
+}
+
+static size_t widen_bytes(const struct linear_desc *d)
+{
+    size_t inputs = (size_t)(d->rows * d->in);
+    return aligned(inputs * sizeof(float)) + aligned(inputs * dtype_bytes(d->dtype));
 }
 
 /* x in fp32 and contiguous; the gathered rows lie behind it. */
@@ -117,7 +160,8 @@ static const void *widen(const struct linear_plan *p, const void *x)
     char *wide = scratch_of(p), *rows = wide + aligned((size_t)(d->rows * d->in) * sizeof(float));
     if (d->x_stride != d->in) {
         size_t element = dtype_bytes(d->dtype);
-        cuda_gather_rows(cuda_of(&p->plan), rows, x, (size_t)d->in * element, (size_t)d->x_stride * element, d->rows);
+        cuda_copy_rows(cuda_of(&p->plan), rows, (size_t)d->in * element, x, (size_t)d->x_stride * element,
+                       (size_t)d->in * element, d->rows);
         x = rows;
     }
     cast(p, x, d->dtype, wide, DTYPE_F32, d->rows * d->in);
@@ -131,9 +175,10 @@ static void linear_backward_weight(struct op_plan *plan, const void *x, const vo
     const struct linear_desc *d = &p->desc;
     struct backend *be = plan->backend;
     const struct product *product = &p->weight[db != NULL];
-    bool fused = db && product->route == ROUTE_FUSED;
-    struct gemm_operands o = {.a = linear_is_mixed(d) ? widen(p, x) : x,
-                              .b = dy,
+    bool fused = db && product->route == ROUTE_FUSED, wide = product->route == ROUTE_SCRATCH;
+    char *behind = (char *)scratch_of(p) + widen_bytes(d);
+    struct gemm_operands o = {.a = wide || linear_is_mixed(d) ? widen(p, x) : x,
+                              .b = wide ? widened(p, dy, d->dtype_out, d->rows * d->out, &behind) : dy,
                               .d = dw,
                               .workspace = cuda_workspace(plan),
                               .accumulate = accumulate};
@@ -163,8 +208,13 @@ static size_t scratch_bytes(const struct linear_plan *p)
         if (p->forward[i].gemm && p->forward[i].route == ROUTE_SCRATCH)
             bytes = most(bytes, outputs * sizeof(float));
     if (linear_is_mixed(d))
-        bytes = most(bytes, most(outputs * dtype_bytes(d->dtype),
-                                 aligned(inputs * sizeof(float)) + inputs * dtype_bytes(d->dtype)));
+        bytes = most(bytes, most(outputs * dtype_bytes(d->dtype), widen_bytes(d)));
+    if (p->input.gemm && p->input.route == ROUTE_SCRATCH)
+        bytes = most(bytes, aligned(outputs * sizeof(float)) + aligned((size_t)(d->out * d->in) * sizeof(float)) +
+                                aligned(inputs * sizeof(float)) + inputs * dtype_bytes(d->dtype));
+    for (int i = 0; i < 2; i++)
+        if (p->weight[i].gemm && p->weight[i].route == ROUTE_SCRATCH)
+            bytes = most(bytes, widen_bytes(d) + outputs * sizeof(float));
     return bytes;
 }
 
@@ -194,6 +244,32 @@ static int sm_target(const struct cuda_backend *cuda, enum part part)
 {
     int spared = cuda->base.spared_multiprocessors;
     return part >= INPUT && spared > 0 && spared < cuda->multiprocessors ? cuda->multiprocessors - spared : 0;
+}
+
+/* VT_CUDA_LINEAR: whether there is one, and which. */
+static vt_status read_wish(bool *wished, enum linear_route *route)
+{
+    const char *wish = getenv("VT_CUDA_LINEAR");
+    *wished = wish && *wish;
+    if (*wished && !linear_route_parse(wish, route))
+        return VT_FAIL(VT_E_USAGE, "VT_CUDA_LINEAR=%s: expected fused, split or scratch", wish);
+    return VT_OK;
+}
+
+/* Those of one route, if there are any; else all, *wished being false then. */
+static int only(enum linear_route route, struct linear_candidate *c, int count, bool *wished)
+{
+    int kept = 0;
+    for (int i = 0; i < count; i++)
+        kept += c[i].route == route;
+    *wished = kept > 0;
+    if (!kept)
+        return count;
+    kept = 0;
+    for (int i = 0; i < count; i++)
+        if (c[i].route == route)
+            c[kept++] = c[i];
+    return kept;
 }
 
 static int candidates_of(const struct linear_plan *p, enum part part, struct linear_candidate out[LINEAR_CANDIDATES])
@@ -253,16 +329,18 @@ static bool open_trial(struct layer_trial *t, struct linear_plan *p, enum part p
     return false;
 }
 
-static double time_part(struct linear_plan *p, enum part part)
+/* VT_E_MEMORY: no room to try. */
+static vt_status time_part(struct linear_plan *p, enum part part, const char *what, double *us)
 {
     struct cuda_backend *cuda = cuda_of(&p->plan);
     struct layer_trial trial;
     lay_out(p);
-    if (cuda->base.reserve_workspace(&cuda->base) != VT_OK || !open_trial(&trial, p, part))
-        return -1;
-    double us = cuda_time(cuda, run_part, &trial, TIMED_RUNS);
+    VT_TRY(cuda->base.reserve_workspace(&cuda->base));
+    if (!open_trial(&trial, p, part))
+        return VT_FAIL(VT_E_MEMORY, "cuda: no memory to time %s", what);
+    vt_status status = cuda_time(cuda, what, run_part, &trial, TIMED_RUNS, us);
     close_trial(&trial);
-    return us;
+    return status;
 }
 
 /* What is stored of a choice: "fused:fp32", the type being that of the bias. */
@@ -303,6 +381,36 @@ static bool take_stored(struct linear_plan *p, enum part part, const char *key, 
     return false;
 }
 
+/* Opens a candidate in its part's place and times it, unless it is `alone`. *us < 0: there was no room to try. VT_E_UNSUPPORTED: it
+ * cannot be taken; the place is empty again. */
+static vt_status attempt(struct linear_plan *p, enum part part, const char *key, const struct linear_candidate *c, bool alone,
+                     double *us)
+{
+    struct product *place = product_of(p, part);
+    char label[32], what[GEMM_KEY_BYTES + 40];
+    *us = -1;
+    VT_TRY(gemm_open(cuda_of(&p->plan), &c->shape, &place->gemm));
+    place->route = c->route;
+    if (alone)
+        return VT_OK;
+    label_of(c, label);
+    snprintf(what, sizeof what, "%s, %s", key, label);
+    vt_status status = time_part(p, part, what, us);
+    if (status == VT_OK || status == VT_E_MEMORY)
+        return VT_OK;
+    gemm_close(&place->gemm);
+    return status;
+}
+
+/* Whether no later candidate may be taken in this one's place for its speed. */
+static bool no_other(const struct linear_candidate *c, int i, int count)
+{
+    for (int j = i + 1; j < count; j++)
+        if (c[j].route != c[i].route && c[j].route != ROUTE_SCRATCH)
+            return false;
+    return true;
+}
+
 /* Open the first candidate of each route; scratch only where nothing else is there. Keep the fastest. */
 static vt_status choose(struct linear_plan *p, enum part part)
 {
@@ -310,24 +418,27 @@ static vt_status choose(struct linear_plan *p, enum part part)
     struct cuda_backend *cuda = cuda_of(&p->plan);
     struct product *place = product_of(p, part), best = {0};
     const struct linear_candidate *chosen = NULL;
+    enum linear_route wish = ROUTE_FUSED;
+    bool wished;
     char key[GEMM_KEY_BYTES], label[32];
     double best_us = -1;
     int count = candidates_of(p, part, c), last_route = -1;
     vt_status status = VT_OK;
     part_key(p, part, key);
-    if (take_stored(p, part, key, c, count))
+    VT_TRY(read_wish(&wished, &wish));
+    if (wished)
+        count = only(wish, c, count, &wished);
+    if (!wished && take_stored(p, part, key, c, count))
         return VT_OK;
     for (int i = 0; i < count; i++) {
         if ((int)c[i].route == last_route || (chosen && (c[i].route == ROUTE_SCRATCH || !cuda->tune)))
             continue;
-        status = gemm_open(cuda, &c[i].shape, &place->gemm);
+        double us;
+        status = attempt(p, part, key, &c[i], !cuda->tune || (!chosen && no_other(c, i, count)), &us);
         if (status == VT_E_UNSUPPORTED)
             continue;
         VT_TRY_OUT(status);
-        place->route = c[i].route;
         last_route = (int)c[i].route;
-        bool alone = !chosen && (i + 1 == count || c[count - 1].route == c[i].route || !cuda->tune);
-        double us = alone ? 0 : time_part(p, part);
         if (!chosen || (us >= 0 && (best_us < 0 || us < best_us))) {
             gemm_close(&best.gemm);
             best = *place;
@@ -341,7 +452,8 @@ static vt_status choose(struct linear_plan *p, enum part part)
     if (!chosen)
         return status;
     label_of(chosen, label);
-    cuda_tuning_put(cuda, key, label);
+    if (!wished)
+        cuda_tuning_put(cuda, key, label);
     return VT_OK;
 out:
     gemm_close(&best.gemm);

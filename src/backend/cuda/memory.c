@@ -145,12 +145,12 @@ static void zero(struct backend *be, enum stream stream, void *device, size_t by
         cuda_note(cuda, (int)cudaMemsetAsync(device, 0, bytes, cuda->streams[stream]), "zero");
 }
 
-void cuda_gather_rows(struct cuda_backend *cuda, void *to, const void *from, size_t row_bytes, size_t stride_bytes,
-                      int64_t rows)
+void cuda_copy_rows(struct cuda_backend *cuda, void *to, size_t to_stride, const void *from, size_t from_stride,
+                    size_t row_bytes, int64_t rows)
 {
     cuda_note(cuda,
-              (int)cudaMemcpy2DAsync(to, row_bytes, from, stride_bytes, row_bytes, (size_t)rows,
-                                     cudaMemcpyDeviceToDevice, cuda_stream(cuda)),
+              (int)cudaMemcpy2DAsync(to, to_stride, from, from_stride, row_bytes, (size_t)rows, cudaMemcpyDeviceToDevice,
+                                     cuda_stream(cuda)),
               "cudaMemcpy2DAsync");
 }
 
@@ -182,6 +182,18 @@ static void stream_wait(struct backend *be, enum stream stream, struct event *ev
 {
     struct cuda_backend *cuda = of(be);
     cuda_note(cuda, (int)cudaStreamWaitEvent(cuda->streams[stream], event->event, 0), "cudaStreamWaitEvent");
+}
+
+/* What is free, and what is ours already: nothing of that is counted twice in a plan of all that will be ours. */
+static size_t memory_available(struct backend *be)
+{
+    struct cuda_backend *cuda = of(be);
+    size_t available = 0, total = 0;
+    if (cudaMemGetInfo(&available, &total) != cudaSuccess) {
+        (void)cudaGetLastError(); /* a device that has failed says so at the next wait */
+        return be->memory_bytes;
+    }
+    return available + be->allocated_bytes + cuda->workspace_reserved;
 }
 
 /* An error of the device comes up at whatever waits next; one of an enqueue was noted under its name. */
@@ -245,6 +257,7 @@ void cuda_memory_install(struct backend *be)
     be->alloc = memory_alloc;
     be->release = memory_release;
     be->reserve_workspace = reserve_workspace;
+    be->memory_available = memory_available;
     be->upload = upload;
     be->download = download;
     be->copy = copy_within;

@@ -69,16 +69,40 @@ static void input_gradient(void)
 {
     struct linear_candidate c[LINEAR_CANDIDATES];
     struct linear_desc d = layer(394, 3072, 768);
-    CU_ASSERT_EQUAL(linear_input_candidates(&d, c), 1);
-    CU_ASSERT_EQUAL(c[0].route, ROUTE_FUSED);
-    d.input_act = ACT_GELU_TANH;
     CU_ASSERT_EQUAL(linear_input_candidates(&d, c), 2);
+    CU_ASSERT_EQUAL(c[0].route, ROUTE_FUSED);
+    CU_ASSERT_EQUAL(c[1].route, ROUTE_SCRATCH);
+    CU_ASSERT_EQUAL(c[1].shape.dtype_in, DTYPE_F32);
+    d.input_act = ACT_GELU_TANH;
+    CU_ASSERT_EQUAL(linear_input_candidates(&d, c), 3);
     CU_ASSERT_EQUAL(c[0].shape.epilogue, GEMM_DGELU);
     CU_ASSERT_EQUAL(c[0].shape.ld_aux, 3072);
     CU_ASSERT_EQUAL(c[1].route, ROUTE_SPLIT);
     d.input_act = ACT_GELU_ERF;
-    CU_ASSERT_EQUAL(linear_input_candidates(&d, c), 1);
+    CU_ASSERT_EQUAL(linear_input_candidates(&d, c), 2);
     CU_ASSERT_EQUAL(c[0].route, ROUTE_SPLIT);
+    d.dtype = d.dtype_out = DTYPE_F32;
+    CU_ASSERT_EQUAL(linear_input_candidates(&d, c), 1);
+}
+
+/* Sums beside the product where all rows begin on 16 bytes; fp32 operands where no product takes bf16 ones. */
+static void weight_gradient(void)
+{
+    struct linear_candidate c[LINEAR_CANDIDATES];
+    struct linear_desc d = layer(395, 768, 1000);
+    const enum linear_route all[] = {ROUTE_FUSED, ROUTE_SPLIT, ROUTE_SCRATCH};
+    const enum gemm_epilogue sums[] = {GEMM_BGRADB, GEMM_PLAIN, GEMM_PLAIN};
+    check_routes(c, linear_weight_candidates(&d, true, c), all, sums, 3);
+    CU_ASSERT_EQUAL(c[2].shape.dtype_in, DTYPE_F32);
+    check_routes(c, linear_weight_candidates(&d, false, c), (const enum linear_route[]){ROUTE_FUSED, ROUTE_SCRATCH}, sums + 1, 2);
+    d.out = 1001;
+    check_routes(c, linear_weight_candidates(&d, true, c), all + 1, sums + 1, 2);
+    d = layer(395, 764, 1000);
+    check_routes(c, linear_weight_candidates(&d, true, c), all + 1, sums + 1, 2);
+    d = layer(395, 768, 1000);
+    d.x_stride = 197 * 768 + 4;
+    check_routes(c, linear_weight_candidates(&d, true, c), all + 1, sums + 1, 2);
+    CU_ASSERT_EQUAL(c[1].shape.lda, 768);
 }
 
 /* bf16 x beside fp32 dy: no product takes that. */
@@ -116,6 +140,7 @@ static const struct test_case cases[] = {
     {"keys name everything an algorithm depends on", keys_name_everything},
     {"GELU fuses where it may", gelu_fuses_where_it_may},
     {"input gradients", input_gradient},
+    {"weight gradients", weight_gradient},
     {"logits", logits},
     {"alignment", alignment},
 };

@@ -30,6 +30,19 @@ vt_status attention_cudnn_open(const struct cudnn_target *target, const struct a
     return cudnn_load();
 }
 
+vt_status attention_cudnn_share(const struct attention_cudnn *of, const struct attention_desc *desc, struct attention_cudnn **out)
+{
+    (void)of, (void)desc, (void)out;
+    return cudnn_load();
+}
+
+vt_status attention_cudnn_count(const struct cudnn_target *target, const struct attention_desc *desc,
+                                enum attention_form form, int *count)
+{
+    (void)target, (void)desc, (void)form, (void)count;
+    return cudnn_load();
+}
+
 vt_status attention_cudnn_find(const struct cudnn_target *target, const struct attention_desc *desc,
                                enum attention_form form, const char *config, int *choice)
 {
