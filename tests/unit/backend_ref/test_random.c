@@ -99,7 +99,8 @@ static void test_attention(void)
 {
     const uint32_t purpose = draw_purpose_layer(DRAW_ATTN_DROPOUT, 2);
     const struct attention_view view = {N * A * N, N, A * N};
-    const struct attention_desc desc = {B, A, N, N, N, DTYPE_F32, 1, view, view, view, view, 0.35f, purpose};
+    const struct attention_desc desc = {.batch = B, .heads = A, .queries = N, .keys = N, .head_dim = N, .scale = 1,
+                                        .q = view, .k = view, .v = view, .o = view, .dropout = 0.35f, .purpose = purpose};
     float zeros[B * N * A * N] = {0}, v[B * N * A * N] = {0}, o[B * N * A * N], lse[B * A * N];
     struct op_plan *plan;
     ASSERT_OK(be->nn.attention_plan(be, &desc, &plan));
