@@ -165,7 +165,7 @@ vt_status attention_check_compare(struct attention_check *c, const struct attent
 {
     for (int part = 0; part < c->parts; part++)
         for (int i = 0; i < c->images; i++) {
-            float *found;
+            float *found = NULL;
             double error;
             VT_TRY(fetch(c, part, c->image[i], call, &found));
             bool good = agree(&c->part[part], found, c->expected[part][i], &error);

@@ -172,7 +172,7 @@ static vt_status new_user(struct compiled *compiled, const struct attention_desc
 vt_status attention_cudnn_open(const struct cudnn_target *target, const struct attention_desc *desc, enum attention_form form,
                                int choice, struct attention_cudnn **out)
 {
-    struct compiled *c;
+    struct compiled *c = NULL;
     VT_TRY(look_up(target, desc, form, &c));
     vt_status status = open_plan(c, choice);
     if (status != VT_OK) {
@@ -193,7 +193,7 @@ vt_status attention_cudnn_share(const struct attention_cudnn *of, const struct a
 vt_status attention_cudnn_count(const struct cudnn_target *target, const struct attention_desc *desc,
                                 enum attention_form form, int *count)
 {
-    struct compiled *c;
+    struct compiled *c = NULL;
     VT_TRY(look_up(target, desc, form, &c));
     *count = c->configs;
     leave(&c);
@@ -208,7 +208,7 @@ vt_status attention_cudnn_config(const struct attention_cudnn *c, char text[ATTE
 vt_status attention_cudnn_describe(const struct cudnn_target *target, const struct attention_desc *desc,
                                    enum attention_form form, int choice, char text[ATTENTION_CONFIG_BYTES])
 {
-    struct compiled *c;
+    struct compiled *c = NULL;
     VT_TRY(look_up(target, desc, form, &c));
     vt_status status = choice < c->configs ? cudnn_config_text(c->config[choice], text, ATTENTION_CONFIG_BYTES)
                                            : no_choice(c, choice);
@@ -219,7 +219,7 @@ vt_status attention_cudnn_describe(const struct cudnn_target *target, const stru
 vt_status attention_cudnn_find(const struct cudnn_target *target, const struct attention_desc *desc,
                                enum attention_form form, const char *config, int *choice)
 {
-    struct compiled *c;
+    struct compiled *c = NULL;
     char text[ATTENTION_CONFIG_BYTES];
     bool found = false;
     VT_TRY(look_up(target, desc, form, &c));
