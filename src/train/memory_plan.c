@@ -80,7 +80,7 @@ vt_status memory_plan_check_device(const struct memory_plan *plan, struct memory
     text_format_bytes((double)plan->lines[largest].device, part, sizeof part);
     fit.shared = false;
     advise(&fit, need, memory_bytes, advice, sizeof advice);
-    return VT_FAIL(VT_E_MEMORY, "the plan needs %s on the device, which has %s; the largest part is %s with %s: %s", needed,
+    return VT_FAIL(VT_E_MEMORY, "the plan needs %s on the device, which has %s for it; the largest part is %s with %s: %s", needed,
                    there, plan->lines[largest].what, part, advice);
 }
 

@@ -28,7 +28,7 @@ void memory_plan_print(const struct memory_plan *plan, bool shared, int ranks_on
 VT_MUST_CHECK vt_status memory_plan_check_host(const struct memory_plan *plan, struct memory_fit fit,
                                                int ranks_on_host);
 
-/* The same for the device's part and `memory_bytes` (0 = no limit of its own). Per rank. */
+/* The same for the device's part and the `memory_bytes` there are for it (0 = no limit of its own). Per rank. */
 VT_MUST_CHECK vt_status memory_plan_check_device(const struct memory_plan *plan, struct memory_fit fit,
                                                  size_t memory_bytes);
 

@@ -283,6 +283,19 @@ static vt_status open_device(struct trainer *t)
     return open_device_comm(t);
 }
 
+/* What the plan may take: others may be on the device too, and the libraries take more when they first run. Asked after all plans were
+ * made, when nothing is left of their timing. */
+static size_t memory_for_plan(const struct trainer *t)
+{
+    static const size_t modules = (size_t)128 << 20, collectives = (size_t)512 << 20;
+    struct backend *be = t->be;
+    if (!be->memory_available)
+        return be->memory_bytes;
+    size_t available = be->memory_available(be), margin = modules + (t->device_comm ? collectives : 0);
+    available = available > margin ? available - margin : 1;
+    return available < be->memory_bytes ? available : be->memory_bytes;
+}
+
 /* What can fail on one rank alone; the caller lets all ranks agree. */
 static vt_status allocate_rank(struct trainer *t, bool quiet)
 {
@@ -290,7 +303,7 @@ static vt_status allocate_rank(struct trainer *t, bool quiet)
     if (!quiet)
         print_plan(t);
     VT_TRY(memory_plan_check_host(&t->memory, fit_of(t), t->comm->local_size));
-    VT_TRY(memory_plan_check_device(&t->memory, fit_of(t), t->be->memory_bytes));
+    VT_TRY(memory_plan_check_device(&t->memory, fit_of(t), memory_for_plan(t)));
     VT_TRY(allocate(t));
     return open_optimizer(t);
 }

@@ -78,8 +78,13 @@ says 'fake/tuning.txt: tuning table, line 1'
 # Its 1 GiB: a plan that does not fit is refused with what would.
 run 1 train compute.device=cuda model.image_size=224 model.patch_size=16 model.width=192 model.heads=3 model.mlp_width=768 \
   model.depth=12 data.batch=48 compute.micro_batch=48 run.dir=large
-says 'on the device, which has 1.0 GiB; the largest part is activations with '
+says 'on the device, which has 1.0 GiB for it; the largest part is activations with '
 says 'compute.recompute=light would fit, or compute.micro_batch='
+
+# The same plan, small enough for the whole GPU, where half of it is taken: before anything is allocated.
+VT_FAKE_SHARED=1 run 1 train compute.device=cuda model.image_size=224 model.patch_size=16 model.width=192 model.heads=3 model.mlp_width=768 \
+  model.depth=12 data.batch=12 compute.micro_batch=12 run.dir=half_free
+says 'on the device, which has 384.0 MiB for it; the largest part is '
 
 # Ranks: only rank 0 times; the sums go through the host where that is asked for.
 export VT_FAKE_GPUS=2

@@ -65,6 +65,9 @@ static void close_fake(struct backend *be)
     plain_close(be);
 }
 
+/* Someone else has half of it. */
+static size_t half_available(struct backend *be) { return be->memory_bytes / 2; }
+
 static vt_status backend_open(const struct backend_desc *desc, struct backend **out)
 {
     const char *launch_us = getenv("VT_FAKE_LAUNCH_US"), *capture = getenv("VT_FAKE_CAPTURE");
@@ -73,6 +76,7 @@ static vt_status backend_open(const struct backend_desc *desc, struct backend **
     struct backend *be = *out = async_gpu_open();
     be->name = "cuda";
     be->memory_bytes = (size_t)1 << 30;
+    be->memory_available = getenv("VT_FAKE_SHARED") ? half_available : NULL;
     snprintf(be->device_name, sizeof be->device_name, "fake GPU %d", desc->device_index);
     async_of(be)->launch_us = launch_us ? atol(launch_us) : 0;
     plain_linear_plan = be->nn.linear_plan;
