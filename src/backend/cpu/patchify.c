@@ -68,22 +68,32 @@ static struct pixel_box in_patch(const struct pixel_box *box, int32_t left, int3
                               clamp(box->y1, top, patch)};
 }
 
+static void look_up(const float *value, const uint8_t *pixel, int64_t stride, int64_t count, float *to)
+{
+    for (int64_t i = 0; i < count; i++)
+        to[i] = value[pixel[i * stride]];
+}
+
+static void look_up_bf16(const bf16_t *value, const uint8_t *pixel, int64_t stride, int64_t count, bf16_t *to)
+{
+    for (int64_t i = 0; i < count; i++)
+        to[i] = value[pixel[i * stride]];
+}
+
 /* The pixels of `box` from the picture's pixel at the patch's corner into the patch, in dtype. */
 static void copy_pixels(const struct patchify_plan *p, const uint8_t *corner, const struct pixel_box *box, void *patch,
                         enum dtype dtype)
 {
     const struct patchify_desc *d = &p->desc;
-    const int64_t width = box->x1 - box->x0;
-    for (int64_t c = 0; c < d->channels; c++)
+    const int64_t width = box->x1 - box->x0, channels = d->channels;
+    for (int64_t c = 0; c < channels; c++)
         for (int64_t y = box->y0; y < box->y1; y++) {
-            const uint8_t *pixel = corner + (y * d->width + box->x0) * d->channels + c;
-            const int64_t at = (c * d->patch + y) * d->patch + box->x0;
+            const uint8_t *pixel = corner + (y * d->width + box->x0) * channels + c;
+            void *to = at_element(patch, dtype, (c * d->patch + y) * d->patch + box->x0);
             if (dtype == DTYPE_BF16)
-                for (int64_t i = 0; i < width; i++)
-                    ((bf16_t *)patch)[at + i] = p->value_bf16[c][pixel[i * d->channels]];
+                look_up_bf16(p->value_bf16[c], pixel, channels, width, to);
             else
-                for (int64_t i = 0; i < width; i++)
-                    ((float *)patch)[at + i] = p->value[c][pixel[i * d->channels]];
+                look_up(p->value[c], pixel, channels, width, to);
         }
 }
 
