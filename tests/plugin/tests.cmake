@@ -5,7 +5,8 @@ find_program(MPIRUN NAMES mpirun)
 # linear.c on emulated products.
 if(TARGET vt_simt)
   vt_simt_kernels(vt_simt_bias ${CMAKE_SOURCE_DIR}/src/backend/cuda/bias.cu)
-  add_executable(test_linear_emulated ${plugin}/test_linear.c ${plugin}/gemm_emulated.c ${CMAKE_SOURCE_DIR}/src/backend/cuda/linear.c)
+  add_executable(test_linear_emulated ${plugin}/test_linear.c ${plugin}/gemm_emulated.c ${CMAKE_SOURCE_DIR}/src/backend/cuda/linear.c
+    ${CMAKE_SOURCE_DIR}/src/backend/cuda/linear_choose.c)
   target_link_libraries(test_linear_emulated PRIVATE vt_ops_table vt_simt_bias vt_backend_cuda vt_simt m)
   target_include_directories(test_linear_emulated PRIVATE ${plugin})
   set_target_properties(test_linear_emulated PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
