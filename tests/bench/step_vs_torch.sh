@@ -20,4 +20,4 @@ best=$(cat "$out"/torch.fp32 "$out"/torch.bf16 >/dev/null; printf '%s\n%s\n' "$(
 printf '%-6s %12s %12s %8s\n' dtype vitrail torch ratio
 printf 'fp32   %12s %12s %8.2f\n' "$(median "$out/vitrail.fp32")" "$(median "$out/torch.fp32")" "$(echo "$(median "$out/vitrail.fp32") $(median "$out/torch.fp32")" | awk '{print $1/$2}')"
 printf 'bf16   %12s %12s %8.2f   (torch: better of fp32 and bf16 autocast)\n' "$(median "$out/vitrail.bf16")" "$best" "$(echo "$(median "$out/vitrail.bf16") $best" | awk '{print $1/$2}')"
-sed -E 's/.*"dtype":"([a-z0-9]+)".*"mfu_of_gemm_peak":([0-9.]+).*/\1 \2/' "$out/json" | sort | awk '{s[$1]=s[$1] " " $2} END {for (k in s) print k, "share of the matrix-product rate:" s[k]}'
+sed -E 's/.*"dtype":"([a-z0-9]+)".*"mfu_of_own_gemms":([0-9.]+).*/\1 \2/' "$out/json" | sort | awk '{s[$1]=s[$1] " " $2} END {for (k in s) print k, "share of the rate of the products of this model:" s[k]}'
