@@ -8,6 +8,9 @@ target_compile_options(vt_flags INTERFACE -Wall -Wextra -Wshadow $<$<BOOL:${VT_W
 target_include_directories(vt_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 if(VT_SANITIZE)
   target_compile_options(vt_flags INTERFACE -fsanitize=${VT_SANITIZE} -fno-omit-frame-pointer)
+  if(VT_SANITIZE MATCHES undefined) # a test that printed a finding and went on would pass
+    target_compile_options(vt_flags INTERFACE -fno-sanitize-recover=undefined)
+  endif()
   target_link_options(vt_flags INTERFACE -fsanitize=${VT_SANITIZE})
 endif()
 

@@ -28,7 +28,8 @@ export TMPDIR VT_E2E_MARK OMPI_MCA_btl_vader_backing_directory OMPI_ALLOW_RUN_AS
   OMPI_MCA_btl_vader_single_copy_mechanism OMPI_MCA_odls_base_sigkill_timeout
 # Open MPI never gives all its memory back; undefined behaviour is a failure.
 ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0} UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}
-export ASAN_OPTIONS UBSAN_OPTIONS
+TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$here/../tsan.supp}
+export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 
 # Processes of this script that still run: vitrail, mpirun or a probe with this script's mark in the environment;
 # not $holder.

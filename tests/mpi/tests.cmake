@@ -8,6 +8,9 @@ find_program(MPIRUN NAMES mpirun)
 set(VT_MPI_ENVIRONMENT OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
   OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
   OMP_NUM_THREADS=1)
+if(VT_SANITIZE) # Open MPI never gives all its memory back, and knows no thread sanitizer
+  list(APPEND VT_MPI_ENVIRONMENT ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp)
+endif()
 set(VT_MPIRUN ${MPIRUN} --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0)
 
 function(vt_mpi_binary name)
