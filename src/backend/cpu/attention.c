@@ -36,10 +36,10 @@ struct attention_job {
     const struct op_random *random;
 };
 
-static char *carve(char **at, int64_t bytes)
+static char *carve(char *base, int64_t *used, int64_t bytes)
 {
-    char *piece = *at;
-    *at += round_up(bytes, 64);
+    char *piece = base ? base + *used : NULL;
+    *used += round_up(bytes, 64);
     return piece;
 }
 
@@ -47,28 +47,28 @@ static char *carve(char **at, int64_t bytes)
 static int64_t lay_out(const struct attention_plan *p, int64_t vector, char *base, struct attention_scratch *s)
 {
     const struct attention_desc *d = &p->desc;
-    char *at = base;
+    int64_t used = 0;
     const int64_t line = vector * 4, key_panels = p->row / vector, width_panels = p->width / vector;
     const int64_t words_d = gemm_words(p->mode, d->head_dim), words_k = gemm_words(p->mode, d->keys);
     const int64_t words_q = gemm_words(p->mode, d->queries), block = QUERY_BLOCK * p->row * 4;
     const int64_t rows = d->keys > QUERY_BLOCK ? d->keys : QUERY_BLOCK;
-    s->k_columns = carve(&at, key_panels * words_d * line);
-    s->v_rows = carve(&at, width_panels * words_k * line);
-    s->v_columns = carve(&at, key_panels * words_d * line);
-    s->k_rows = carve(&at, width_panels * words_k * line);
-    s->q_rows = carve(&at, width_panels * words_q * line);
-    s->do_rows = carve(&at, width_panels * words_q * line);
-    s->a = carve(&at, QUERY_BLOCK * words_d * 4);
-    s->scores = (float *)carve(&at, block);
-    s->dp = (float *)carve(&at, block);
-    s->keep = (float *)carve(&at, block);
-    s->product = (float *)carve(&at, rows * p->width * 4);
-    s->p = carve(&at, block);
-    s->ds = carve(&at, block);
-    s->p_pairs = carve(&at, (words_q + QUERY_BLOCK) * p->row * 4);
-    s->ds_pairs = carve(&at, (words_q + QUERY_BLOCK) * p->row * 4);
-    s->inverse = (float *)carve(&at, QUERY_BLOCK * 4);
-    return at - base;
+    s->k_columns = carve(base, &used, key_panels * words_d * line);
+    s->v_rows = carve(base, &used, width_panels * words_k * line);
+    s->v_columns = carve(base, &used, key_panels * words_d * line);
+    s->k_rows = carve(base, &used, width_panels * words_k * line);
+    s->q_rows = carve(base, &used, width_panels * words_q * line);
+    s->do_rows = carve(base, &used, width_panels * words_q * line);
+    s->a = carve(base, &used, QUERY_BLOCK * words_d * 4);
+    s->scores = (float *)carve(base, &used, block);
+    s->dp = (float *)carve(base, &used, block);
+    s->keep = (float *)carve(base, &used, block);
+    s->product = (float *)carve(base, &used, rows * p->width * 4);
+    s->p = carve(base, &used, block);
+    s->ds = carve(base, &used, block);
+    s->p_pairs = carve(base, &used, (words_q + QUERY_BLOCK) * p->row * 4);
+    s->ds_pairs = carve(base, &used, (words_q + QUERY_BLOCK) * p->row * 4);
+    s->inverse = (float *)carve(base, &used, QUERY_BLOCK * 4);
+    return used;
 }
 
 static const void *view_at(const void *tensor, enum dtype dtype, const struct attention_view *view, int64_t b,
