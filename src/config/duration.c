@@ -67,27 +67,41 @@ void duration_format(struct duration duration, char *text, size_t bytes)
     snprintf(text, bytes, "%s%s", number, names[duration.unit]);
 }
 
-int64_t duration_steps(struct duration duration, int64_t batch, int64_t images_per_epoch, int64_t total_steps)
+/* Not rounded. */
+static double exact_steps(struct duration duration, int64_t batch, int64_t images_per_epoch, int64_t total_steps)
 {
-    double steps = 0;
     switch (duration.unit) {
     case DURATION_STEPS:
-        steps = duration.value;
-        break;
+        return duration.value;
     case DURATION_EPOCHS:
-        steps = duration.value * (double)images_per_epoch / (double)batch;
-        break;
+        return duration.value * (double)images_per_epoch / (double)batch;
     case DURATION_IMAGES:
-        steps = duration.value / (double)batch;
-        break;
+        return duration.value / (double)batch;
     case DURATION_PERCENT:
-        steps = duration.value * 0.01 * (double)total_steps;
-        break;
+        return duration.value * 0.01 * (double)total_steps;
     }
+    return 0;
+}
+
+int64_t duration_steps(struct duration duration, int64_t batch, int64_t images_per_epoch, int64_t total_steps)
+{
+    double steps = exact_steps(duration, batch, images_per_epoch, total_steps);
     if (duration.value == 0)
         return 0;
     if (!(steps < 0x1p62))
         return INT64_MAX / 2;
     int64_t nearest = llround(steps);
     return nearest < 1 ? 1 : nearest;
+}
+
+bool duration_due(struct duration every, int64_t step, int64_t batch, int64_t images_per_epoch, int64_t total_steps)
+{
+    double steps = exact_steps(every, batch, images_per_epoch, total_steps);
+    if (step == total_steps || every.value == 0)
+        return step == total_steps;
+    if (steps < 1.5)
+        return true;
+    double times = round((double)step / steps);
+    struct duration passed = {times * every.value, every.unit};
+    return times >= 1 && step != total_steps - 1 && duration_steps(passed, batch, images_per_epoch, total_steps) == step;
 }

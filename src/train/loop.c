@@ -216,14 +216,18 @@ static vt_status save(struct loop *loop, bool is_best, bool must)
     return VT_OK;
 }
 
+static bool is_due(const struct trainer *t, struct duration every)
+{
+    return duration_due(every, t->step, t->config.data.batch, t->data.train.samples, t->data.total_steps);
+}
+
 /* Evaluation and checkpoint when due after a step. *stop: leave after committing; set when an evaluation was cut off. */
 static vt_status between_steps(struct loop *loop, bool *stop)
 {
     struct trainer *t = loop->t;
-    const struct resolved *data = &t->data;
-    bool last = t->step == data->total_steps, is_best = false;
-    bool eval_due = t->has_evaluator && (last || (data->eval_every && t->step % data->eval_every == 0));
-    bool save_due = last || (data->checkpoint_every && t->step % data->checkpoint_every == 0);
+    bool last = t->step == t->data.total_steps, is_best = false;
+    bool eval_due = t->has_evaluator && is_due(t, t->config.eval.every);
+    bool save_due = is_due(t, t->config.checkpoint.every);
     if (!eval_due && !save_due && !*stop)
         return VT_OK;
     VT_TRY(drain(loop));

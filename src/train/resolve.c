@@ -167,8 +167,6 @@ static void resolve_schedule(const struct run_config *config, struct resolved *o
                                                [CONFIG_SCHEDULE_CONSTANT] = SCHEDULE_CONSTANT};
     int64_t batch = config->data.batch, epoch = out->train.samples;
     out->total_steps = duration_steps(config->train.duration, batch, epoch, 0);
-    out->eval_every = duration_steps(config->eval.every, batch, epoch, out->total_steps);
-    out->checkpoint_every = duration_steps(config->checkpoint.every, batch, epoch, out->total_steps);
     out->schedule = (struct schedule){
         .kind = kinds[config->optim.schedule],
         .lr = config->optim.lr,

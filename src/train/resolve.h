@@ -33,7 +33,7 @@ struct resolved {
     struct order order;
     uint64_t data_seed;
     int labels; /* most labels of any sample, train or val: S */
-    int64_t total_steps, eval_every, checkpoint_every; /* steps; 0 = only at the end */
+    int64_t total_steps;
     struct schedule schedule;
 };
 

@@ -77,3 +77,22 @@ run 0 train 3 tiny.yaml run.dir=run-3 train.ema=0.9 eval.every=300steps
 grep '"val/top1"' run-3/metrics.jsonl | tail -n 1 >val3.json
 awk -v a="$loss" -v b="$("$json" val3.json val/loss)" 'BEGIN { d = (a - b) / a; exit !(d < 1e-3 && d > -1e-3) }' ||
   fail "val/loss at 3 ranks: $("$json" val3.json val/loss), at 2 ranks $loss"
+# An evaluation and a checkpoint after each epoch of 12.5 steps: three of three epochs, none beside the end, and so through a
+# run that goes on from a checkpoint.
+evaluated() { sed -n '/"val\/top1"/s/^{"step":\([0-9]*\),.*/\1/p' "$1/metrics.jsonl" | paste -sd ' '; }
+epochs="train.duration=3ep data.batch=48 eval.every=1ep checkpoint.every=1ep checkpoint.keep=9"
+# shellcheck disable=SC2086
+run 0 train 1 tiny.yaml run.dir=epochs $epochs
+[ "$(evaluated epochs)" = "13 25 38" ] || fail "evaluated after steps $(evaluated epochs)"
+[ "$(cd epochs/checkpoints && echo step-*)" = "step-00000013 step-00000025 step-00000038" ] || fail "$(ls epochs/checkpoints)"
+rm -r epochs/checkpoints/step-00000025 epochs/checkpoints/step-00000038
+cp epochs/metrics.jsonl whole.jsonl
+# shellcheck disable=SC2086
+run 0 train 1 tiny.yaml run.dir=epochs $epochs
+[ "$(evaluated epochs | tr ' ' '\n' | sort -nu | paste -sd ' ')" = "13 25 38" ] || fail "resumed: evaluated after steps $(evaluated epochs)"
+[ "$(grep -c '"step":38,.*"val/top1"' epochs/metrics.jsonl)" -ge 1 ] || fail "resumed: no evaluation at the end"
+for key in val/loss val/top1; do
+  grep '"step":38,.*"val/top1"' whole.jsonl >a.json
+  grep '"step":38,.*"val/top1"' epochs/metrics.jsonl | tail -n 1 >b.json
+  [ "$("$json" a.json $key)" = "$("$json" b.json $key)" ] || fail "resumed: $key differs"
+done

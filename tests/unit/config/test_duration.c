@@ -82,10 +82,58 @@ static void in_steps(void)
     CU_ASSERT_EQUAL(steps("1e300steps", 1, 1, 1), INT64_MAX / 2);
 }
 
+/* The steps of a run after which something is due, as text. */
+static const char *due_steps(const char *every, int64_t batch, int64_t images, int64_t total)
+{
+    static char text[4096];
+    struct duration duration;
+    size_t used = 0;
+    ASSERT_OK(duration_parse(every, &duration));
+    text[0] = 0;
+    for (int64_t step = 1; step <= total; step++)
+        if (duration_due(duration, step, batch, images, total))
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%lld", used ? " " : "", (long long)step);
+    return text;
+}
+
+static void when_due(void)
+{
+    CU_ASSERT_STRING_EQUAL(due_steps("4steps", 8, 100, 12), "4 8 12");
+    CU_ASSERT_STRING_EQUAL(due_steps("5steps", 8, 100, 12), "5 10 12");
+    CU_ASSERT_STRING_EQUAL(due_steps("0", 8, 100, 12), "12");
+    CU_ASSERT_STRING_EQUAL(due_steps("1step", 8, 100, 3), "1 2 3");
+    CU_ASSERT_STRING_EQUAL(due_steps("0.01ep", 8, 100, 3), "1 2 3");
+    CU_ASSERT_STRING_EQUAL(due_steps("25%", 8, 100, 10), "3 5 8 10");
+    CU_ASSERT_STRING_EQUAL(due_steps("1e300steps", 8, 100, 3), "3");
+    /* One step before the end is the end. */
+    CU_ASSERT_STRING_EQUAL(due_steps("11steps", 8, 100, 12), "12");
+    CU_ASSERT_STRING_EQUAL(due_steps("10steps", 8, 100, 12), "10 12");
+    /* Every epoch is 12.5 steps: no drift, and the fifth of five is the end. */
+    CU_ASSERT_STRING_EQUAL(due_steps("1ep", 8, 100, 63), "13 25 38 50 63");
+    CU_ASSERT_STRING_EQUAL(due_steps("100images", 8, 100, 63), "13 25 38 50 63");
+}
+
+/* As many times as epochs, whatever the batch, in runs whose length is a whole number of them. */
+static void no_drift(void)
+{
+    struct duration every = {1, DURATION_EPOCHS};
+    for (int64_t batch = 1; batch <= 400; batch++)
+        for (int epochs = 1; epochs <= 40; epochs += 3) {
+            struct duration run = {epochs, DURATION_EPOCHS};
+            int64_t total = duration_steps(run, batch, 1000, 0);
+            int times = 0;
+            for (int64_t step = 1; step <= total; step++)
+                times += duration_due(every, step, batch, 1000, total);
+            CU_ASSERT_EQUAL(times, epochs);
+        }
+}
+
 static const struct test_case cases[] = {
     {"units", units},
     {"errors", errors},
     {"format reads back", format_reads_back},
     {"in steps", in_steps},
+    {"when due", when_due},
+    {"no drift over epochs", no_drift},
 };
 TEST_MAIN("duration", cases)
