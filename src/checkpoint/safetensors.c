@@ -11,7 +11,7 @@
 #include "base/check.h"
 #include "base/json.h"
 
-enum { HEADER_MAX = 100 * 1000 * 1000, TENSORS_MAX = 1000 * 1000, READ_BLOCK = 1 << 18 };
+enum { HEADER_MAX = 100 * 1000 * 1000, TENSORS_MAX = 100 * 1000, READ_BLOCK = 1 << 18 };
 
 static const struct {
     const char *name;
@@ -104,6 +104,24 @@ static int by_begin(const void *a, const void *b)
     return x->end < y->end ? -1 : x->end > y->end; /* empty tensors before the one that starts at the same byte */
 }
 
+static int by_name(const void *a, const void *b)
+{
+    const struct safetensor *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+/* For safetensors_find; the tensors are in their final order. */
+static vt_status sort_names(struct safetensors *file)
+{
+    file->by_name = calloc((size_t)file->count + 1, sizeof *file->by_name);
+    if (!file->by_name)
+        return VT_FAIL(VT_E_MEMORY, "%s: no memory for the names of %d tensors", file->path, file->count);
+    for (int i = 0; i < file->count; i++)
+        file->by_name[i] = &file->tensors[i];
+    qsort(file->by_name, (size_t)file->count, sizeof *file->by_name, by_name);
+    return VT_OK;
+}
+
 static vt_status check_tiling(const char *path, const struct safetensors *file, uint64_t data_begin,
                               uint64_t file_bytes)
 {
@@ -155,7 +173,8 @@ vt_status safetensors_parse(const char *path, const uint8_t *header, size_t head
         file->count++;
     }
     qsort(file->tensors, (size_t)file->count, sizeof *file->tensors, by_begin);
-    status = check_tiling(path, file, data_begin, file_bytes);
+    VT_TRY_OUT(check_tiling(path, file, data_begin, file_bytes));
+    status = sort_names(file);
 out:
     json_free(&root);
     if (status != VT_OK)
@@ -231,6 +250,7 @@ void safetensors_close(struct safetensors *file)
     if (file->tensors && file->fd >= 0)
         close(file->fd);
     free(file->tensors);
+    free(file->by_name);
     free(file->metadata_json);
     *file = (struct safetensors){.fd = -1};
 }
@@ -252,9 +272,16 @@ vt_status safetensors_metadata(const struct safetensors *file, const char *key, 
 
 const struct safetensor *safetensors_find(const struct safetensors *file, const char *name)
 {
-    for (int i = 0; i < file->count; i++)
-        if (strcmp(file->tensors[i].name, name) == 0)
-            return &file->tensors[i];
+    int low = 0, high = file->count;
+    while (low < high) {
+        int middle = low + (high - low) / 2, order = strcmp(file->by_name[middle]->name, name);
+        if (order == 0)
+            return file->by_name[middle];
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
     return NULL;
 }
 

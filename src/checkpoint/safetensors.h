@@ -1,5 +1,5 @@
 /* The safetensors container: u64 header length, JSON header, raw little-endian tensors. The reader trusts nothing:
- * header cap 100 MB, contiguous non-overlapping extents, exact file length, checked multiplications, no duplicate
+ * header cap 100 MB, at most 100,000 tensors, contiguous non-overlapping extents, exact file length, checked multiplications, no duplicate
  * names. */
 #ifndef VT_CHECKPOINT_SAFETENSORS_H
 #define VT_CHECKPOINT_SAFETENSORS_H
@@ -26,8 +26,9 @@ struct safetensors {
     char path[512];
     int fd;
     int count;
-    struct safetensor *tensors; /* owned, sorted by begin */
-    char *metadata_json;        /* "__metadata__" or NULL; owned */
+    struct safetensor *tensors;        /* owned, sorted by begin */
+    const struct safetensor **by_name; /* the same, sorted by name; the array is owned */
+    char *metadata_json;               /* "__metadata__" or NULL; owned */
 };
 
 /* VT_E_FORMAT for anything that breaks the rules, VT_E_IO when the file cannot be read. On failure *file is zero. */
@@ -35,6 +36,7 @@ VT_MUST_CHECK vt_status safetensors_open(const char *path, struct safetensors *f
 void safetensors_close(struct safetensors *file);
 /* The string at a key of "__metadata__": malloc'ed, the caller's; NULL when there is none. */
 VT_MUST_CHECK vt_status safetensors_metadata(const struct safetensors *file, const char *key, char **value);
+/* NULL when there is none. Logarithmic: a file may hold many more tensors than a model. */
 const struct safetensor *safetensors_find(const struct safetensors *file, const char *name);
 /* Read one tensor as fp32 (from F32, F16, BF16, F64; others are VT_E_UNSUPPORTED): count floats. */
 VT_MUST_CHECK vt_status safetensors_read_f32(const struct safetensors *file, const struct safetensor *tensor,

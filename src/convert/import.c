@@ -128,19 +128,35 @@ static vt_status load_rows(struct import *in)
     return VT_OK;
 }
 
+/* From the model's rows, of which there are few: the file may be full of strange tensors. */
+static bool *mark_expected(const struct import *in)
+{
+    bool *expected = calloc((size_t)in->file->count + 1, sizeof *expected);
+    for (int i = 0; expected && i < in->table->count; i++) {
+        const struct safetensor *tensor = safetensors_find(in->file, in->table->rows[i].name);
+        if (tensor)
+            expected[tensor - in->file->tensors] = true;
+    }
+    return expected;
+}
+
 static vt_status check_unexpected(struct import *in)
 {
     const char *first = NULL;
     int unexpected = 0;
+    bool *expected = mark_expected(in);
+    if (!expected)
+        return VT_FAIL(VT_E_MEMORY, "%s: no memory for a table of %d tensors", in->file->path, in->file->count);
     for (int i = 0; i < in->file->count; i++) {
         const char *name = in->file->tensors[i].name;
-        if (param_table_find(in->table, name) >= 0)
+        if (expected[i])
             continue;
         if (droppable(name))
             in->report->dropped++;
         else
             first = unexpected++ ? first : name;
     }
+    free(expected);
     if (unexpected && (strcmp(first, "fc_norm.weight") == 0 || strcmp(first, "fc_norm.bias") == 0))
         return VT_FAIL(VT_E_UNSUPPORTED, "%s: %s: a norm behind the pooling is not supported", in->file->path, first);
     if (unexpected)

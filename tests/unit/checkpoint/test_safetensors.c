@@ -1,5 +1,6 @@
 #include "checkpoint/safetensors.h"
 
+#include <time.h>
 #include <unistd.h>
 
 #include "scratch.h"
@@ -150,10 +151,51 @@ static void bad_files(void)
     ASSERT_FAILS(safetensors_open(scratch_dir(), &file), VT_E_IO, "not a regular file");
 }
 
+enum { MANY = 100 * 1000 };
+
+/* A header of `count` empty tensors, "t0" the last of the names in the file. */
+static char *many_tensors(int count, size_t *size)
+{
+    char *text = malloc((size_t)count * 64 + 8);
+    size_t at = 0;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    text[at++] = '{';
+    for (int i = count - 1; i >= 0; i--)
+        at += (size_t)sprintf(text + at, T("t%d", "[0]", "0", "0") "%s", i, i ? "," : "}");
+    *size = at;
+    return text;
+}
+
+/* Each is found in far less time than a look at all of them takes. */
+static void many_are_found_fast(void)
+{
+    size_t size;
+    char *header = many_tensors(MANY, &size), name[16];
+    struct safetensors file;
+    ASSERT_OK(safetensors_parse("many", (uint8_t *)header, size, 8 + size, &file));
+    CU_ASSERT_EQUAL_FATAL(file.count, MANY);
+    clock_t start = clock();
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "t%d", i);
+        const struct safetensor *tensor = safetensors_find(&file, name);
+        CU_ASSERT_FATAL(tensor && strcmp(tensor->name, name) == 0);
+        snprintf(name, sizeof name, "t%d ", i);
+        CU_ASSERT_PTR_NULL_FATAL(safetensors_find(&file, name));
+    }
+    CU_ASSERT((double)(clock() - start) / CLOCKS_PER_SEC < 5); /* minutes by comparing with each */
+    safetensors_close(&file);
+    free(header);
+    header = many_tensors(MANY + 1, &size);
+    ASSERT_FAILS(safetensors_parse("many", (uint8_t *)header, size, 8 + size, &file), VT_E_LIMIT,
+                 "100001 tensors, at most 100000 are read");
+    free(header);
+}
+
 static const struct test_case cases[] = {
     {"reads what the library writes", reads_what_the_library_writes},
     {"the layout is aligned and deterministic", layout_is_aligned_and_deterministic},
     {"broken rules are named", broken_rules_are_named},
     {"bad files", bad_files},
+    {"many are found fast", many_are_found_fast},
 };
 TEST_MAIN("safetensors", cases)
