@@ -101,17 +101,25 @@ struct add_norm_desc {
     uint32_t dropout_purpose;
     float drop_path;         /* s[b] = 0 with this rate, else 1/(1-rate); draw index 0 */
     uint32_t drop_path_purpose;
+    int64_t x_stride;        /* elements between the rows of x; 0 = width. Else there is a delta, and x_out may not alias x */
+    bool dx_in_first;        /* dx_in is R [B,D], of each image's first token; it is zero for the others, and may not alias dx */
 };
 /* Whether the gradients of x and of delta are the same bits: one tensor can be both. */
 static inline bool add_norm_delta_is_dx(const struct add_norm_desc *d)
 {
     return d->has_delta && d->dtype == d->dtype_stream && !d->layer_scale && d->dropout == 0 && d->drop_path == 0;
 }
+/* What every backend refuses as our own mistake. */
+static inline bool add_norm_desc_ok(const struct add_norm_desc *d)
+{
+    return d->batch > 0 && d->tokens > 0 && d->width > 0 && d->eps > 0 && (d->x_stride == 0 || d->x_stride >= d->width) &&
+           (d->has_delta || (!d->layer_scale && d->dropout <= 0 && d->drop_path <= 0 && d->x_stride == 0));
+}
 struct add_norm_forward_args {
-    const void *x;           /* R [M,D] */
+    const void *x;           /* R [M,D], by x_stride */
     const void *delta;       /* T [M,D] */
     const float *ls, *weight, *bias;
-    void *x_out;             /* R [M,D]; may alias x */
+    void *x_out;             /* R [M,D]; may alias x without an x_stride */
     void *y;                 /* T [M,D] */
     float *stats;            /* [M,2]: mean, 1/std; saved for backward */
 };
@@ -120,14 +128,23 @@ struct add_norm_backward_args {
     const void *x_out;       /* R [M,D] as left by forward */
     const float *stats, *ls, *weight;
     const void *delta;       /* T [M,D]; only with layer_scale */
-    const void *dx_in;       /* R [M,D]: gradient of x_out from its later users; NULL = zero */
-    void *dx;                /* R [M,D]: dx_in + LN'(dy); gradient of x; may alias dx_in */
+    const void *dx_in;       /* R [M,D]: gradient of x_out from its later users; NULL = zero; see dx_in_first */
+    void *dx;                /* R [M,D]: dx_in + LN'(dy); gradient of x; may alias dx_in, but for dx_in_first */
     void *ddelta;            /* T [M,D]: gradient of delta; may be dx where add_norm_delta_is_dx: then it is written once */
     float *dweight, *dbias;  /* [D] accumulate */
     float *dls;              /* [D] accumulate; only with layer_scale */
     float *ddelta_sum;       /* [D] accumulate: column sums of ddelta = bias gradient of the linear that made delta; NULL = not wanted */
     bool accumulate;         /* for the [D] gradients */
 };
+
+static inline bool add_norm_forward_ok(const struct add_norm_desc *d, const struct add_norm_forward_args *a)
+{
+    return d->x_stride == 0 || d->x_stride == d->width || a->x_out != a->x;
+}
+static inline bool add_norm_backward_ok(const struct add_norm_desc *d, const struct add_norm_backward_args *a)
+{
+    return (a->ddelta != a->dx || add_norm_delta_is_dx(d)) && (!d->dx_in_first || !a->dx_in || a->dx_in != a->dx);
+}
 
 /* ---- patchify, embed, pool -------------------------------------------------------------------------------------- */
 enum erase_fill {

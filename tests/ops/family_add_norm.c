@@ -49,6 +49,22 @@ static const struct op_case CASES[] = {
      .desc.add_norm = {SIZE(2, 3, 2312), DELTA_ON, .layer_scale = true, DROP(0.2f), PATH(0.4f)}},
     {"width 3200, layer scale", .desc.add_norm = {SIZE(1, 3, 3200), DELTA_ON, .layer_scale = true}},
     {"width 1001", .desc.add_norm = {SIZE(2, 5, 1001), DELTA_ON, DROP(0.1f)}},
+    {"rows of x apart", .desc.add_norm = {SIZE(5, 1, 7), DELTA_ON, .x_stride = 23}},
+    {"rows of x apart, 3x2x6, all",
+     .desc.add_norm = {SIZE(3, 2, 6), DELTA_ON, .layer_scale = true, DROP(0.25f), PATH(0.4f), .x_stride = 11}},
+    {"rows of x apart, width 16", .desc.add_norm = {SIZE(4, 1, 16), DELTA_ON, DROP(0.3f), .x_stride = 21}},
+    {"class rows 13x384 of 17", OPT_ONE_GRADIENT, .desc.add_norm = {SIZE(13, 1, 384), DELTA_ON, .x_stride = 17 * 384}},
+    {"class rows 3x2312, all",
+     .desc.add_norm = {SIZE(3, 1, 2312), DELTA_ON, DROP(0.2f), PATH(0.4f), .x_stride = 3 * 2312}},
+    {"dx_in of first tokens", .desc.add_norm = {SIZE(4, 3, 7), .dx_in_first = true}},
+    {"dx_in of first, add, all",
+     .desc.add_norm = {SIZE(3, 2, 6), DELTA_ON, .layer_scale = true, DROP(0.25f), PATH(0.4f), .dx_in_first = true}},
+    {"dx_in of first, one gradient", OPT_ONE_GRADIENT,
+     .desc.add_norm = {SIZE(5, 3, 16), DELTA_ON, .dx_in_first = true}},
+    {"dx_in of first, not given", OPT_NO_DX_IN, .desc.add_norm = {SIZE(2, 3, 8), DELTA_ON, .dx_in_first = true}},
+    {"dx_in of first, one token", .desc.add_norm = {SIZE(3, 1, 8), DELTA_ON, .dx_in_first = true}},
+    {"dx_in of first 2x197x384", .desc.add_norm = {SIZE(2, 197, 384), DELTA_ON, DROP(0.1f), .dx_in_first = true}},
+    {"dx_in of first 2x5x3200", .desc.add_norm = {SIZE(2, 5, 3200), DELTA_ON, .dx_in_first = true}},
 };
 
 static void set_dtype(struct op_case *c, enum dtype dtype, enum dtype dtype_stream)
@@ -71,10 +87,11 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
 {
     const struct add_norm_desc *d = &c->desc.add_norm;
     int64_t D = d->width, M = d->batch * d->tokens, all = M * D;
+    int64_t later = d->dx_in_first ? d->batch * D : all, x_count = d->x_stride ? (M - 1) * d->x_stride + D : all;
     bool delta = d->has_delta, own_out = delta && !in_place(c);
     int sum = BWD_OUT | ACCUMULATES, dx_in = c->options & OPT_NO_DX_IN ? 0 : BWD_IN;
     int x_out = own_out ? X_OUT : X; /* where forward leaves the sum */
-    s[X] = (struct tensor_spec){"x", d->dtype_stream, all,
+    s[X] = (struct tensor_spec){"x", d->dtype_stream, x_count,
                                 FWD_IN | (own_out ? 0 : BWD_IN) | (delta && !own_out ? FWD_OUT : 0)};
     s[DELTA] = (struct tensor_spec){"delta", d->dtype, all, delta ? FWD_IN | BWD_IN : 0};
     s[LS] = (struct tensor_spec){"ls", DTYPE_F32, D, d->layer_scale ? FWD_IN | BWD_IN : 0, FILL_SCALE};
@@ -89,12 +106,19 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
     s[DY] = (struct tensor_spec){"dy", d->dtype, all, BWD_IN, .dout_of = 1 + Y};
     s[DX_IN] = (struct tensor_spec){"dx_in",
                                     d->dtype_stream,
-                                    all,
+                                    later,
                                     dx_in | (in_place(c) ? BWD_OUT : 0),
                                     .dout_of = dx_in ? 1 + x_out : 0,
+                                    .columns = d->dx_in_first ? D : 0,
+                                    .stride = d->tokens * D,
                                     .grad_of = in_place(c) ? 1 + X : 0};
-    s[DX] =
-        (struct tensor_spec){"dx", d->dtype_stream, all, in_place(c) ? 0 : BWD_OUT, .grad_of = in_place(c) ? 0 : 1 + X};
+    s[DX] = (struct tensor_spec){"dx",
+                                 d->dtype_stream,
+                                 all,
+                                 in_place(c) ? 0 : BWD_OUT,
+                                 .grad_of = in_place(c) ? 0 : 1 + X,
+                                 .columns = d->x_stride ? D : 0,
+                                 .stride = d->x_stride};
     const bool own_ddelta = delta && !one_gradient(c);
     s[DDELTA] =
         (struct tensor_spec){"ddelta", d->dtype, all, own_ddelta ? BWD_OUT : 0, .grad_of = own_ddelta ? 1 + DELTA : 0};

@@ -47,6 +47,7 @@ struct tensor_spec {
     enum limit limit;
     int grad_of;       /* 1 + index of the input this is the gradient of */
     int dout_of;       /* 1 + index of the output this is the gradient from */
+    int64_t columns, stride; /* where it belongs to rows of that tensor: element i to i / columns * stride + i % columns */
     int column_sum_of; /* 1 + index of the [rows, count] tensor whose column sums this is */
     bool scalars;      /* one struct step_scalars, compared field by field */
     int32_t label_classes;

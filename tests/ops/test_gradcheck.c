@@ -27,13 +27,20 @@ static void must(vt_status status)
     VT_CHECKF(status == VT_OK, "%s", status_message());
 }
 
+/* The element of the tensor that grad_of or dout_of names. */
+static int64_t partner(const struct tensor_spec *spec, int64_t i)
+{
+    return spec->columns ? i / spec->columns * spec->stride + i % spec->columns : i;
+}
+
 static double projected(const struct tensors *t, const struct tensors *start)
 {
     double sum = 0;
     for (int k = 0; k < t->count; k++) {
-        int out = t->specs[k].dout_of - 1;
-        for (int64_t i = 0; out >= 0 && i < t->specs[out].count; i++)
-            sum += tensor_get(&t->specs[k], start->data[k], i) * tensor_get(&t->specs[out], t->data[out], i);
+        const struct tensor_spec *dout = &t->specs[k];
+        int out = dout->dout_of - 1;
+        for (int64_t i = 0; out >= 0 && i < dout->count; i++)
+            sum += tensor_get(dout, start->data[k], i) * tensor_get(&t->specs[out], t->data[out], partner(dout, i));
     }
     return sum;
 }
@@ -100,13 +107,15 @@ static double worst_error(const double *got, const double *expected, int64_t cou
 static void check_gradient(struct check *check, const struct tensors *after, int k, bool accumulate)
 {
     double got[MAX_ELEMENTS], expected[MAX_ELEMENTS];
-    int input = after->specs[k].grad_of - 1;
-    int64_t count = after->specs[k].count, at = 0;
-    VT_CHECK(count == after->specs[input].count);
+    const struct tensor_spec *spec = &after->specs[k];
+    int input = spec->grad_of - 1;
+    int64_t count = spec->count, at = 0;
+    VT_CHECK(partner(spec, count - 1) == after->specs[input].count - 1);
     for (int64_t i = 0; i < count; i++) {
+        int64_t of = partner(spec, i);
         got[i] = gradient_value(after, check->start, k, i, accumulate);
         expected[i] =
-            isnan(tensor_get(&after->specs[input], check->start->data[input], i)) ? 0 : difference(check, input, i);
+            isnan(tensor_get(&after->specs[input], check->start->data[input], of)) ? 0 : difference(check, input, of);
     }
     double error = worst_error(got, expected, count, &at);
     report(check, after->specs[k].name, error, at);

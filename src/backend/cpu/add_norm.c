@@ -67,7 +67,7 @@ static void forward_rows(void *context, int part, int parts, int worker)
         struct norm_row row = row_of(job, m, keep);
         struct add_norm_forward_args a = *job->forward;
         bool add = d->has_delta && row.path != 0;
-        a.x = at_element(a.x, d->dtype_stream, m * d->width);
+        a.x = at_element(a.x, d->dtype_stream, m * d->x_stride);
         a.delta = add ? at_element(a.delta, d->dtype, m * d->width) : NULL;
         a.x_out = d->has_delta ? at_element(a.x_out, d->dtype_stream, m * d->width) : NULL;
         a.ls = d->layer_scale ? a.ls : NULL;
@@ -75,6 +75,14 @@ static void forward_rows(void *context, int part, int parts, int worker)
         a.stats += 2 * m;
         k->norm_forward(&row, &a, scratch);
     }
+}
+
+/* The row of dx_in, or NULL: zero. */
+static const void *later_of(const struct add_norm_desc *d, const void *dx_in, int64_t m)
+{
+    if (!dx_in || (d->dx_in_first && m % d->tokens != 0))
+        return NULL;
+    return at_element(dx_in, d->dtype_stream, (d->dx_in_first ? m / d->tokens : m) * d->width);
 }
 
 static void backward_chunk(const struct add_norm_job *job, int64_t chunk, float *sums, float *scratch)
@@ -90,7 +98,7 @@ static void backward_chunk(const struct add_norm_job *job, int64_t chunk, float 
         a.dy = at_element(a.dy, d->dtype, m * d->width);
         a.x_out = at_element(a.x_out, d->dtype_stream, m * d->width);
         a.stats += 2 * m;
-        a.dx_in = a.dx_in ? at_element(a.dx_in, d->dtype_stream, m * d->width) : NULL;
+        a.dx_in = later_of(d, a.dx_in, m);
         a.dx = at_element(a.dx, d->dtype_stream, m * d->width);
         a.ddelta = d->has_delta ? at_element(a.ddelta, d->dtype, m * d->width) : NULL;
         a.ls = d->layer_scale ? a.ls : NULL;
@@ -147,6 +155,7 @@ static void add_norm_forward(struct op_plan *plan, const struct add_norm_forward
                              const struct op_random *random)
 {
     struct add_norm_job job = {.plan = (const struct add_norm_plan *)plan, .forward = args, .random = random};
+    VT_CHECK(add_norm_forward_ok(&job.plan->desc, args));
     cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->rows), forward_rows, &job);
 }
 
@@ -154,16 +163,15 @@ static void add_norm_backward(struct op_plan *plan, const struct add_norm_backwa
                               const struct op_random *random)
 {
     struct add_norm_job job = {.plan = (const struct add_norm_plan *)plan, .backward = args, .random = random};
-    VT_CHECK(args->ddelta != args->dx || add_norm_delta_is_dx(&job.plan->desc));
+    VT_CHECK(add_norm_backward_ok(&job.plan->desc, args));
     cpu_parallel(plan->backend, job.plan->chunks, backward_rows, &job);
     cpu_parallel(plan->backend, cpu_parts(plan->backend, job.plan->desc.width / 64), reduce_chunks, &job);
 }
 
 static vt_status add_norm_plan(struct backend *be, const struct add_norm_desc *desc, struct op_plan **plan)
 {
-    VT_CHECK(desc->batch > 0 && desc->tokens > 0 && desc->width > 0 && desc->eps > 0);
+    VT_CHECK(add_norm_desc_ok(desc));
     VT_CHECK(cpu_rate_ok(desc->dropout, desc->tokens * desc->width) && cpu_rate_ok(desc->drop_path, 1));
-    VT_CHECK(desc->has_delta || (!desc->layer_scale && desc->dropout <= 0 && desc->drop_path <= 0));
     VT_TRY(cpu_check_dtype("add_norm", desc->dtype));
     VT_TRY(cpu_check_dtype("add_norm stream", desc->dtype_stream));
     int64_t rows = desc->batch * desc->tokens, row_bytes = round_up(desc->width * 4, 64);
@@ -173,6 +181,8 @@ static vt_status add_norm_plan(struct backend *be, const struct add_norm_desc *d
     struct add_norm_plan *made;
     VT_TRY(cpu_plan_new(be, "rows", sizeof *made, (chunks * SUMS + 2 * be->threads) * row_bytes, (void **)&made));
     made->desc = *desc;
+    if (desc->x_stride == 0)
+        made->desc.x_stride = desc->width;
     made->rows = rows;
     made->chunk_rows = chunk_rows;
     made->chunks = chunks;

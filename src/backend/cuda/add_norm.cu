@@ -1,8 +1,8 @@
 /* Residual + dropout + drop path + LayerScale + LayerNorm, forward.
  *
- * A warp takes a row and keeps it in registers (width a multiple of 8, up to 2048); other widths take a block per row,
- * with the row in shared memory. Moves x, delta, x_out, y once: 4 widths of bf16 a row; without delta x and y. Bound by
- * memory. */
+ * A warp takes a row and keeps it in registers (width and x_stride multiples of 8, width up to 2048); else a block takes
+ * it, with the row in shared memory. Moves x, delta, x_out, y once: 4 widths of bf16 a row; without delta x and y. Bound
+ * by memory. */
 #include "backend/cuda/add_norm.cuh"
 
 #include "backend/cuda/reduce.cuh"
@@ -25,7 +25,7 @@ __device__ inline void add_columns(const forward_args<T, R> &a, const branch_row
                                    float *value)
 {
     int64_t at = row * a.shape.width + c;
-    load_n<N>(a.x + at, value);
+    load_n<N>(a.x + row * a.shape.x_stride + c, value);
     if (!a.delta)
         return;
     if (branch.path != 0) {
@@ -148,12 +148,13 @@ static void forward(struct add_norm_plan *plan, const struct add_norm_forward_ar
                             args->stats,
                             shape_of(plan, random)};
     int64_t rows = a.shape.rows, width = d->width;
-    if (width % VECTOR == 0 && width <= MAX_STEPS * WARP_COLUMNS) {
+    bool vectors = width % VECTOR == 0 && a.shape.x_stride % VECTOR == 0;
+    if (vectors && width <= MAX_STEPS * WARP_COLUMNS) {
         launch(be, "add_norm_forward", warp_kernel<T, R>(divide_up(width, WARP_COLUMNS)),
                dim3((unsigned)divide_up(rows, WARPS)), dim3(WARPS * WARP_SIZE), 0, a);
         return;
     }
-    forward_kernel<T, R> kernel = width % VECTOR == 0 ? forward_block<VECTOR, T, R> : forward_block<1, T, R>;
+    forward_kernel<T, R> kernel = vectors ? forward_block<VECTOR, T, R> : forward_block<1, T, R>;
     launch(be, "add_norm_forward", kernel, dim3((unsigned)rows), dim3(BLOCK_THREADS), (size_t)width * sizeof(float), a);
 }
 
@@ -161,6 +162,7 @@ static void add_norm_forward(struct op_plan *plan, const struct add_norm_forward
                              const struct op_random *random)
 {
     struct add_norm_plan *p = (struct add_norm_plan *)plan;
+    VT_CHECK(add_norm_forward_ok(&p->desc, args));
     with_type(p->desc.dtype, [&](auto t) {
         with_type(p->desc.dtype_stream, [&](auto r) { forward<decltype(t), decltype(r)>(p, args, random); });
     });
@@ -169,9 +171,8 @@ static void add_norm_forward(struct op_plan *plan, const struct add_norm_forward
 static vt_status plan_add_norm(struct backend *be, const struct add_norm_desc *desc, struct op_plan **plan)
 {
     int64_t rows = desc->batch * desc->tokens;
-    VT_CHECK(desc->batch > 0 && desc->tokens > 0 && desc->width > 0 && desc->eps > 0);
+    VT_CHECK(add_norm_desc_ok(desc));
     VT_CHECK(rate_ok(desc->dropout, desc->tokens * desc->width) && rate_ok(desc->drop_path, 1));
-    VT_CHECK(desc->has_delta || (!desc->layer_scale && desc->dropout == 0 && desc->drop_path == 0));
     VT_TRY(cuda_check_dtype("add_norm", desc->dtype));
     VT_TRY(cuda_check_dtype("add_norm stream", desc->dtype_stream));
     if (desc->width > ADD_NORM_MAX_WIDTH || rows > INT32_MAX)

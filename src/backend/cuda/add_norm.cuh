@@ -20,7 +20,7 @@ void cuda_add_norm_backward(struct op_plan *plan, const struct add_norm_backward
                             const struct op_random *random);
 
 struct norm_shape {
-    int64_t rows;
+    int64_t rows, x_stride; /* elements between the rows of x */
     int tokens, width;
     float eps;
     dropout_args dropout, path;
@@ -30,6 +30,7 @@ static inline norm_shape shape_of(const struct add_norm_plan *plan, const struct
 {
     const struct add_norm_desc *d = &plan->desc;
     return norm_shape{d->batch * d->tokens,
+                      d->x_stride ? d->x_stride : d->width,
                       (int)d->tokens,
                       (int)d->width,
                       d->eps,

@@ -20,6 +20,7 @@ template <typename T, typename R> struct backward_args {
     R *dx;
     T *ddelta; /* NULL: no delta, or ddelta is dx */
     bool has_delta;
+    bool first; /* dx_in has the rows of each image's first token only */
     bool sum_delta; /* ddelta_sum is wanted */
     float *partial; /* [4][gridDim.x][width]: dweight, dbias, dls, ddelta; the last two where wanted */
     norm_shape shape;
@@ -33,11 +34,21 @@ struct row_sums { /* along a row: of g, and of g n */
 struct row_part {
     float dy[VECTOR], n[VECTOR], later[VECTOR];
     float rstd;
+    bool has_later;
 };
 
 struct column_parts { /* sums over this block's rows, for the thread's columns */
     float dweight[VECTOR], dbias[VECTOR], dls[VECTOR], ddelta[VECTOR];
 };
+
+/* The row of dx_in; NULL: zero. */
+template <typename T, typename R> __device__ inline const R *later_of(const backward_args<T, R> &a, int64_t row)
+{
+    if (!a.dx_in || !a.first)
+        return a.dx_in ? a.dx_in + row * a.shape.width : NULL;
+    uint32_t image = (uint32_t)row / (uint32_t)a.shape.tokens;
+    return image * (uint32_t)a.shape.tokens == (uint32_t)row ? a.dx_in + (int64_t)image * a.shape.width : NULL;
+}
 
 template <typename T, typename R>
 __device__ inline row_sums read_row(const backward_args<T, R> &a, int64_t row, int c, const float *weight,
@@ -48,8 +59,10 @@ __device__ inline row_sums read_row(const backward_args<T, R> &a, int64_t row, i
     row_sums sums = {0, 0};
     load8(a.dy + at, part.dy);
     load8(a.x_out + at, part.n);
-    if (a.dx_in)
-        load8(a.dx_in + at, part.later);
+    const R *later = later_of(a, row);
+    part.has_later = later;
+    if (later)
+        load8(later + c, part.later);
     part.rstd = stats.y;
 #pragma unroll
     for (int i = 0; i < VECTOR; i++) {
@@ -72,7 +85,7 @@ __device__ inline void write_row(const backward_args<T, R> &a, int64_t row, int 
 #pragma unroll
     for (int i = 0; i < VECTOR; i++) {
         total[i] = part.rstd * (part.dy[i] * weight[i] - (mean_g + part.n[i] * mean_gn));
-        if (a.dx_in)
+        if (part.has_later)
             total[i] += part.later[i];
     }
     store8(a.dx + at, total);
@@ -187,11 +200,12 @@ __global__ void __launch_bounds__(NARROW_THREADS) backward_narrow(backward_args<
         sums.g = block_sum(sums.g, scratch) / (float)width;
         sums.gn = block_sum(sums.gn, scratch) / (float)width;
         branch_row branch = branch_of(a.shape, row);
+        const R *later = later_of(a, row);
         for (int c = first; c < width; c += NARROW_THREADS) {
             int64_t at = row * width + c;
             float n = (to_float(a.x_out[at]) - mean) * rstd, factor;
             float total = rstd * (to_float(a.dy[at]) * a.weight[c] - (sums.g + n * sums.gn));
-            total += a.dx_in ? to_float(a.dx_in[at]) : 0.0f;
+            total += later ? to_float(later[c]) : 0.0f;
             a.dx[at] = from_float<R>(total);
             if (!a.has_delta)
                 continue;
@@ -260,6 +274,7 @@ static void backward(struct add_norm_plan *plan, const struct add_norm_backward_
                              (R *)args->dx,
                              d->has_delta && args->ddelta != args->dx ? (T *)args->ddelta : NULL,
                              d->has_delta,
+                             d->dx_in_first,
                              d->has_delta && args->ddelta_sum,
                              (float *)cuda_workspace(&plan->plan),
                              shape_of(plan, random)};
@@ -274,7 +289,7 @@ void cuda_add_norm_backward(struct op_plan *plan, const struct add_norm_backward
 {
     struct add_norm_plan *p = (struct add_norm_plan *)plan;
     const struct add_norm_desc *d = &p->desc;
-    VT_CHECK(args->ddelta != args->dx || add_norm_delta_is_dx(d));
+    VT_CHECK(add_norm_backward_ok(d, args));
     with_type(d->dtype, [&](auto t) {
         with_type(d->dtype_stream, [&](auto r) { backward<decltype(t), decltype(r)>(p, args, random); });
     });

@@ -16,14 +16,15 @@ struct add_norm_sums {
 
 static vt_status add_norm_plan(struct backend *be, const struct add_norm_desc *desc, struct op_plan **plan)
 {
-    VT_CHECK(desc->batch > 0 && desc->tokens > 0 && desc->width > 0 && desc->eps > 0);
+    VT_CHECK(add_norm_desc_ok(desc));
     VT_CHECK(ref_rate_ok(desc->dropout, desc->tokens * desc->width) && ref_rate_ok(desc->drop_path, 1));
-    VT_CHECK(desc->has_delta || (!desc->layer_scale && desc->dropout == 0 && desc->drop_path == 0));
     VT_TRY(ref_check_dtype("add_norm", desc->dtype));
     VT_TRY(ref_check_dtype("add_norm stream", desc->dtype_stream));
     struct add_norm_plan *made;
     VT_TRY(ref_plan_new(be, "loops", sizeof *made, 5 * desc->width, (void **)&made));
     made->desc = *desc;
+    if (desc->x_stride == 0)
+        made->desc.x_stride = desc->width;
     *plan = &made->plan;
     return VT_OK;
 }
@@ -39,11 +40,12 @@ static double delta_factor(const struct add_norm_desc *d, const struct op_random
 static void add_row(const struct add_norm_desc *d, const struct add_norm_forward_args *a,
                     const struct op_random *random, int64_t b, int64_t t)
 {
-    int64_t row = (b * d->tokens + t) * d->width;
+    int64_t m = b * d->tokens + t, row = m * d->width;
     for (int64_t c = 0; c < d->width; c++) {
         double factor = delta_factor(d, random, b, t, c) * (d->layer_scale ? (double)a->ls[c] : 1);
         double branch = factor == 0 ? 0 : factor * ref_load(d->dtype, a->delta, row + c);
-        ref_store(d->dtype_stream, a->x_out, row + c, ref_load(d->dtype_stream, a->x, row + c) + branch);
+        double x = ref_load(d->dtype_stream, a->x, m * d->x_stride + c);
+        ref_store(d->dtype_stream, a->x_out, row + c, x + branch);
     }
 }
 
@@ -71,6 +73,7 @@ static void add_norm_forward(struct op_plan *plan, const struct add_norm_forward
                              const struct op_random *random)
 {
     const struct add_norm_desc *d = &((struct add_norm_plan *)plan)->desc;
+    VT_CHECK(add_norm_forward_ok(d, args));
     ref_enter(plan->backend);
     for (int64_t b = 0; b < d->batch; b++)
         for (int64_t t = 0; t < d->tokens; t++) {
@@ -79,6 +82,15 @@ static void add_norm_forward(struct op_plan *plan, const struct add_norm_forward
             norm_row(d, args, d->has_delta ? args->x_out : args->x, b * d->tokens + t);
         }
     ref_leave(plan->backend);
+}
+
+/* The gradient of x_out from its later users. */
+static double later_at(const struct add_norm_desc *d, const struct add_norm_backward_args *a, int64_t m, int64_t c)
+{
+    if (!a->dx_in || (d->dx_in_first && m % d->tokens != 0))
+        return 0;
+    int64_t row = d->dx_in_first ? m / d->tokens : m;
+    return ref_load(d->dtype_stream, a->dx_in, row * d->width + c);
 }
 
 /* total = dx_in + rstd (g - mean(g) - n mean(g n)), with g = weight dy and n the normalised row. */
@@ -98,8 +110,7 @@ static void norm_backward_row(const struct add_norm_desc *d, const struct add_no
     for (int64_t c = 0; c < d->width; c++) {
         double g = ref_load(d->dtype, a->dy, m * d->width + c) * (double)a->weight[c];
         double n = (ref_load(d->dtype_stream, a->x_out, m * d->width + c) - mean) * rstd;
-        double later = a->dx_in ? ref_load(d->dtype_stream, a->dx_in, m * d->width + c) : 0;
-        sums->total[c] = later + rstd * (g - (g_sum + n * gn_sum) / (double)d->width);
+        sums->total[c] = later_at(d, a, m, c) + rstd * (g - (g_sum + n * gn_sum) / (double)d->width);
     }
     for (int64_t c = 0; c < d->width; c++)
         ref_store(d->dtype_stream, a->dx, m * d->width + c, sums->total[c]);
@@ -124,7 +135,7 @@ static void add_norm_backward(struct op_plan *plan, const struct add_norm_backwa
 {
     const struct add_norm_desc *d = &((struct add_norm_plan *)plan)->desc;
     double *w = ref_workspace(plan);
-    VT_CHECK(args->ddelta != args->dx || add_norm_delta_is_dx(d));
+    VT_CHECK(add_norm_backward_ok(d, args));
     struct add_norm_sums sums = {w, w + d->width, w + 2 * d->width, w + 3 * d->width, w + 4 * d->width};
     memset(w, 0, (size_t)(4 * d->width) * sizeof *w);
     ref_enter(plan->backend);
