@@ -31,6 +31,7 @@ struct op_plan {
     size_t workspace_bytes; /* needed from the backend's shared workspace */
     double flops;           /* of one forward enqueue (2 per multiply-add; matrix products only), for MFU and benches */
     char algorithm[48];     /* for the printed plan */
+    bool own_sums;          /* attention with desc.sums: they come with backward's own pass, not by one over its results */
     void (*destroy)(struct op_plan *plan);
 };
 /* Accepts NULL; sets the pointer to NULL. */
@@ -86,6 +87,14 @@ struct attention_desc {
     float dropout;                    /* element e = (head * queries + i) * keys + j */
     uint32_t purpose;
     bool forward_only;                /* for evaluation: backward is not enqueued, and nothing need be prepared for it */
+    bool sums;                        /* backward may be asked for attention_sums */
+};
+/* Sums of dq, dk and dv over images and rows, [A*d] each, d columns for each head: bias gradients of the linear that made q, k
+ * and v. Of gradients before they are rounded to T, or after, as a backend likes. dk's are 0: as the softmax ignores what all
+ * keys have in common, so does the loss. And dv's are those of d_o where nothing is dropped, as probabilities add up to 1. */
+struct attention_sums {
+    float *dq, *dk, *dv; /* accumulate; all of them */
+    bool accumulate;
 };
 
 /* ---- add_norm: x_out = x + s[b] * ls * dropout(delta); y = LayerNorm(x_out) --------------------------------------
@@ -250,10 +259,11 @@ struct nn_ops {
     /* Overwrites o and lse[B,A,queries] (natural-log sum of exp of scaled scores, fp32; saved for backward). */
     void (*attention_forward)(struct op_plan *plan, const void *q, const void *k, const void *v, void *o, float *lse,
                               const struct op_random *random);
-    /* Overwrites dq, dk, dv. None may alias an input. */
+    /* Overwrites dq, dk, dv. None may alias an input. sums NULL = not wanted; else the desc said `sums`. They are there in every
+     * plan, but plan->own_sums says whether they are cheaper here than in what reads dq, dk and dv next. */
     void (*attention_backward)(struct op_plan *plan, const void *q, const void *k, const void *v, const void *o,
                                const float *lse, const void *d_o, void *dq, void *dk, void *dv,
-                               const struct op_random *random);
+                               const struct attention_sums *sums, const struct op_random *random);
 
     vt_status (*add_norm_plan)(struct backend *be, const struct add_norm_desc *desc, struct op_plan **plan);
     void (*add_norm_forward)(struct op_plan *plan, const struct add_norm_forward_args *args, const struct op_random *random);

@@ -156,7 +156,7 @@ static void run_attention_backward(struct bench_op *o)
     const struct op_random none = {0};
     o->table->be->nn.attention_backward(o->plan, packed(o, QKV, 0), packed(o, QKV, 1), packed(o, QKV, 2), o->buffer[O],
                                         o->buffer[LSE], o->buffer[DO], packed(o, DQKV, 0), packed(o, DQKV, 1),
-                                        packed(o, DQKV, 2), &none);
+                                        packed(o, DQKV, 2), NULL, &none);
 }
 
 static vt_status open_attention(struct bench_op *o)

@@ -301,7 +301,7 @@ static void backward_attention(const struct vit *vit, int layer, const struct pa
     nn->linear_backward_weight(l->proj, a->o, ddelta, grad_of(g, b->proj.weight), NULL, g->accumulate);
     nn->linear_backward_input(l->proj, ddelta, matrix_of(vit, pass, b->proj.weight), NULL, d_o);
     nn->attention_backward(b->attention, part(vit, a->qkv, 0), part(vit, a->qkv, 1), part(vit, a->qkv, 2), a->o, a->lse,
-                           d_o, part(vit, dqkv, 0), part(vit, dqkv, 1), part(vit, dqkv, 2), &pass->random);
+                           d_o, part(vit, dqkv, 0), part(vit, dqkv, 1), part(vit, dqkv, 2), NULL, &pass->random);
     if (vit->desc.recompute == RECOMPUTE_LIGHT) /* here, as y1 lies where d_o did */
         norm_again(vit, pass, b->norm1_rows, a->x1, a->y1, a->stats1);
     nn->linear_backward_weight(l->qkv, a->y1, dqkv, grad_of(g, b->qkv.weight), grad_of(g, b->qkv.bias), g->accumulate);

@@ -39,7 +39,7 @@ static void run_forward(void *context)
 static void run_backward(void *context)
 {
     struct job *j = context;
-    j->be->nn.attention_backward(j->plan, j->q, j->k, j->v, j->o, j->lse, j->d_o, j->dq, j->dk, j->dv, &j->random);
+    j->be->nn.attention_backward(j->plan, j->q, j->k, j->v, j->o, j->lse, j->d_o, j->dq, j->dk, j->dv, NULL, &j->random);
 }
 
 static void run_onednn_forward(void *context)

@@ -1,6 +1,6 @@
 #include "op_case.h"
 
-enum { QKV, POSITION, O, LSE, DO, DQKV, COUNT };
+enum { QKV, POSITION, O, LSE, DO, DQKV, DQ_SUM, DK_SUM, DV_SUM, COUNT };
 
 #define SIZE(b, h, q, k, c) .batch = b, .heads = h, .queries = q, .keys = k, .head_dim = c
 
@@ -9,10 +9,10 @@ static const struct op_case CASES[] = {
     {"packed, odd", .desc.attention = {SIZE(2, 2, 5, 5, 3), .scale = 0.577f}},
     {"packed, dropout", .desc.attention = {SIZE(2, 2, 5, 5, 3), .scale = 0.577f, .dropout = 0.3f, .purpose = 785}},
     {"head-major, odd", .layout = LAYOUT_HEADS, .desc.attention = {SIZE(2, 3, 4, 4, 5), .scale = 0.4f}},
-    {"one query, 7 keys", .layout = LAYOUT_TOKENS, .desc.attention = {SIZE(2, 2, 1, 7, 4), .scale = 0.5f}},
+    {"one query, 7 keys", OPT_NO_SUM, .layout = LAYOUT_TOKENS, .desc.attention = {SIZE(2, 2, 1, 7, 4), .scale = 0.5f}},
     {"3 queries, 6 keys, dropout", .layout = LAYOUT_TOKENS,
      .desc.attention = {SIZE(2, 2, 3, 6, 4), .scale = 0.5f, .dropout = 0.5f, .purpose = 17}},
-    {"sharp softmax", OPT_SHARP, .desc.attention = {SIZE(1, 2, 17, 17, 32), .scale = 4}},
+    {"sharp softmax", OPT_SHARP | OPT_NO_SUM, .desc.attention = {SIZE(1, 2, 17, 17, 32), .scale = 4}},
     {"vit 2x3x65x64", .desc.attention = {SIZE(2, 3, 65, 65, 64), .scale = 0.125f}},
     {"vit 1x3x197x64", .desc.attention = {SIZE(1, 3, 197, 197, 64), .scale = 0.125f}},
     {"vit dropout 2x3x65x64",
@@ -66,11 +66,14 @@ static void set_dtype(struct op_case *c, enum dtype dtype, enum dtype dtype_stre
     d->o = (struct attention_view){d->queries * width, d->head_dim, width};
     if (c->layout == LAYOUT_HEADS)
         d->o = view(c, d->queries);
+    d->sums = !(c->options & OPT_NO_SUM);
 }
 
 static int specs(const struct op_case *c, struct tensor_spec *s)
 {
     const struct attention_desc *d = &c->desc.attention;
+    const int sum = c->options & OPT_NO_SUM ? 0 : BWD_OUT | ACCUMULATES;
+    const int64_t width = d->heads * d->head_dim;
     int64_t k, v, qkv = offsets(c, &k, &v), o = d->batch * d->queries * d->heads * d->head_dim;
     const bool sharp = c->options & OPT_SHARP;
     const enum limit limit = sharp ? LIMIT_SHARP : LIMIT_FUSED, grad_limit = sharp ? LIMIT_SHARP_GRAD : LIMIT_FUSED;
@@ -80,6 +83,9 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
     s[LSE] = (struct tensor_spec){"lse", DTYPE_F32, d->batch * d->heads * d->queries, FWD_OUT | BWD_IN};
     s[DO] = (struct tensor_spec){"d_o", d->dtype, o, BWD_IN, .dout_of = 1 + O};
     s[DQKV] = (struct tensor_spec){"dqkv", d->dtype, qkv, BWD_OUT, .limit = grad_limit, .grad_of = 1 + QKV};
+    s[DQ_SUM] = (struct tensor_spec){"dq_sum", DTYPE_F32, width, sum, .limit = LIMIT_ROUNDED};
+    s[DK_SUM] = (struct tensor_spec){"dk_sum", DTYPE_F32, width, sum, .limit = LIMIT_EXACT};
+    s[DV_SUM] = (struct tensor_spec){"dv_sum", DTYPE_F32, width, sum, .limit = LIMIT_ROUNDED};
     return COUNT;
 }
 
@@ -115,9 +121,11 @@ static void backward(const struct op_run *r)
     int64_t k, v;
     offsets(r->c, &k, &v);
     struct op_random random = {77, r->t[POSITION]};
+    const struct attention_sums sums = {r->t[DQ_SUM], r->t[DK_SUM], r->t[DV_SUM], r->accumulate};
     r->be->nn.attention_backward(r->plan, r->t[QKV], element(r->c, r->t[QKV], k), element(r->c, r->t[QKV], v), r->t[O],
                                  r->t[LSE], r->t[DO], r->t[DQKV], element(r->c, r->t[DQKV], k),
-                                 element(r->c, r->t[DQKV], v), r->c->desc.attention.dropout > 0 ? &random : NULL);
+                                 element(r->c, r->t[DQKV], v), r->c->options & OPT_NO_SUM ? NULL : &sums,
+                                 r->c->desc.attention.dropout > 0 ? &random : NULL);
 }
 
 const struct op_family attention_family = {

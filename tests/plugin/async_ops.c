@@ -111,6 +111,8 @@ struct attention {
     void *dq, *dk, *dv; /* forward: dq is o */
     float *lse;
     struct dice dice;
+    bool summed;
+    struct attention_sums sums;
 };
 static void run_attention_forward(struct backend *ref, const void *arguments)
 {
@@ -126,13 +128,15 @@ static void attention_forward(struct op_plan *plan, const void *q, const void *k
 static void run_attention_backward(struct backend *ref, const void *arguments)
 {
     const struct attention *a = arguments;
-    ref->nn.attention_backward(a->plan, a->q, a->k, a->v, a->o, a->lse, a->d_o, a->dq, a->dk, a->dv, random_of(&a->dice));
+    ref->nn.attention_backward(a->plan, a->q, a->k, a->v, a->o, a->lse, a->d_o, a->dq, a->dk, a->dv,
+                               a->summed ? &a->sums : NULL, random_of(&a->dice));
 }
 static void attention_backward(struct op_plan *plan, const void *q, const void *k, const void *v, const void *o,
                                const float *lse, const void *d_o, void *dq, void *dk, void *dv,
-                               const struct op_random *random)
+                               const struct attention_sums *sums, const struct op_random *random)
 {
-    const struct attention call = {plan, q, k, v, o, d_o, dq, dk, dv, (float *)(uintptr_t)lse, dice_of(random)};
+    const struct attention call = {plan, q, k, v, o, d_o, dq, dk, dv, (float *)(uintptr_t)lse, dice_of(random), sums != NULL,
+                                   sums ? *sums : (struct attention_sums){0}};
     enqueue(run_attention_backward, &call, sizeof call);
 }
 

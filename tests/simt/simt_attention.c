@@ -15,7 +15,7 @@ struct attention_plan {
     struct attention_desc desc;
     bool head[2];  /* forward, backward */
     int choice[2]; /* of the sizes of head */
-    size_t shared_limit;
+    size_t shared_limit, sums_at;
 };
 
 static vt_status attention_plan(struct backend *be, const struct attention_desc *desc, struct op_plan **plan)
@@ -37,6 +37,11 @@ static vt_status attention_plan(struct backend *be, const struct attention_desc 
     for (int backward = 0; backward < 2; backward++)
         if (!p->head[backward])
             cuda_plan_workspace(&p->plan, attention_plain_workspace(be, desc, backward));
+    if (desc->sums) {
+        p->plan.own_sums = p->head[1];
+        p->sums_at = (p->plan.workspace_bytes + 255) / 256 * 256;
+        cuda_plan_workspace(&p->plan, p->sums_at + attention_sums_workspace(desc));
+    }
     snprintf(p->plan.algorithm, sizeof p->plan.algorithm, "%s/%s", p->head[0] ? "head" : "plain", p->head[1] ? "head" : "plain");
     if (getenv("SIMT_VERBOSE"))
         printf("attention %lldx%lldx%lldx%lldx%lld: %s\n", (long long)desc->batch, (long long)desc->heads,
@@ -58,15 +63,20 @@ static void attention_forward(struct op_plan *plan, const void *q, const void *k
 
 static void attention_backward(struct op_plan *plan, const void *q, const void *k, const void *v, const void *o,
                                const float *lse, const void *d_o, void *dq, void *dk, void *dv,
-                               const struct op_random *random)
+                               const struct attention_sums *sums, const struct op_random *random)
 {
     const struct attention_plan *p = (struct attention_plan *)plan;
     const struct attention_call call = {.q = q, .k = k, .v = v, .o = (void *)o, .lse = (float *)lse, .d_o = d_o,
-                                        .dq = dq, .dk = dk, .dv = dv, .random = random};
+                                        .dq = dq, .dk = dk, .dv = dv, .sums = sums, .random = random};
+    float *partial = sums ? (float *)(void *)((char *)cuda_workspace(plan) + p->sums_at) : NULL;
     if (p->head[1])
-        attention_head_backward(plan->backend, &p->desc, &call, p->shared_limit, p->choice[1]);
+        attention_head_backward(plan->backend, &p->desc, &call, p->shared_limit, p->choice[1], partial);
     else
         attention_plain_backward(plan->backend, &p->desc, &call, cuda_workspace(plan));
+    if (sums && !p->head[1])
+        attention_sums_pass(plan->backend, &p->desc, &call, partial);
+    if (sums)
+        attention_sums_finish(plan->backend, &p->desc, sums, partial);
 }
 
 void simt_attention_install(struct backend *be)

@@ -35,7 +35,7 @@ function(vt_simt_kernels target)
 endfunction()
 
 set(simt_kernels add_norm add_norm_backward attention_head_forward attention_head_backward attention_plain
-    columns patchify embed pool dropout loss cast optim activation)
+    attention_sums columns patchify embed pool dropout loss cast optim activation)
 list(TRANSFORM simt_kernels PREPEND ${cuda}/)
 list(TRANSFORM simt_kernels APPEND .cu)
 

@@ -33,6 +33,7 @@ struct attention_job {
     const void *q, *k, *v, *d_o;
     void *out, *dq, *dk, *dv; /* out: forward's o */
     float *lse;               /* written by forward, read by backward */
+    const struct attention_sums *sums;
     const struct op_random *random;
 };
 
@@ -262,6 +263,33 @@ static void run_head(void *context, int part, int parts, int worker)
     (job->d_o ? backward_head : forward_head)(job, &scratch, part / p->desc.heads, part % p->desc.heads);
 }
 
+static void add_rows(const struct attention_job *job, const void *from, const struct attention_view *view, int64_t rows, int64_t h,
+                     float *sum)
+{
+    const struct attention_desc *d = &job->plan->desc;
+    for (int64_t c = 0; !job->sums->accumulate && c < d->head_dim; c++)
+        sum[c] = 0;
+    for (int64_t b = 0; b < d->batch; b++)
+        for (int64_t row = 0; row < rows; row++) {
+            const void *at = view_at(from, d->dtype, view, b, h, row);
+            for (int64_t c = 0; c < d->head_dim; c++)
+                sum[c] += d->dtype == DTYPE_BF16 ? bf16_to_float(((const bf16_t *)at)[c]) : ((const float *)at)[c];
+        }
+}
+
+/* One part per head: a pass of its own, which no plan recommends. */
+static void sum_head(void *context, int h, int parts, int worker)
+{
+    const struct attention_job *job = context;
+    const struct attention_desc *d = &job->plan->desc;
+    const int64_t first = h * d->head_dim;
+    (void)parts, (void)worker;
+    add_rows(job, job->dq, &d->q, d->queries, h, job->sums->dq + first);
+    add_rows(job, job->dv, &d->v, d->keys, h, job->sums->dv + first);
+    for (int64_t c = 0; !job->sums->accumulate && c < d->head_dim; c++)
+        job->sums->dk[first + c] = 0;
+}
+
 static void attention_forward(struct op_plan *plan, const void *q, const void *k, const void *v, void *o, float *lse,
                               const struct op_random *random)
 {
@@ -272,7 +300,7 @@ static void attention_forward(struct op_plan *plan, const void *q, const void *k
 
 static void attention_backward(struct op_plan *plan, const void *q, const void *k, const void *v, const void *o,
                                const float *lse, const void *d_o, void *dq, void *dk, void *dv,
-                               const struct op_random *random)
+                               const struct attention_sums *sums, const struct op_random *random)
 {
     (void)o; /* delta comes from p and dp (softmax.inc) */
     struct attention_job job = {.plan = (const struct attention_plan *)plan,
@@ -284,8 +312,12 @@ static void attention_backward(struct op_plan *plan, const void *q, const void *
                                 .dk = dk,
                                 .dv = dv,
                                 .lse = (float *)(uintptr_t)lse,
+                                .sums = sums,
                                 .random = random};
+    VT_CHECK(!sums || job.plan->desc.sums);
     cpu_parallel(plan->backend, job.plan->desc.batch * job.plan->desc.heads, run_head, &job);
+    if (sums)
+        cpu_parallel(plan->backend, job.plan->desc.heads, sum_head, &job);
 }
 
 static vt_status attention_plan(struct backend *be, const struct attention_desc *desc, struct op_plan **plan)

@@ -35,6 +35,8 @@ static void make_key(const struct attention_desc *d, bool backward, char *key, s
     for (int i = 0; i < 4 && n > 0 && (size_t)n < bytes; i++)
         n += snprintf(key + n, bytes - (size_t)n, "/%lld.%lld.%lld", (long long)v[i]->batch, (long long)v[i]->head,
                       (long long)v[i]->row);
+    if (backward && d->sums && n > 0 && (size_t)n < bytes)
+        snprintf(key + n, bytes - (size_t)n, "/sums");
 }
 
 static vt_status open_first(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward,
@@ -172,6 +174,7 @@ static vt_status finish(struct cuda_backend *cuda, struct attention_plan *p)
         attention_way_name(&p->way[i], name[i], sizeof name[i]);
         cuda_plan_workspace(&p->plan, p->way[i].workspace_bytes);
     }
+    p->plan.own_sums = p->way[1].own_sums;
     snprintf(p->plan.algorithm, sizeof p->plan.algorithm, "%s%s%s", name[0], *name[1] ? "/" : "", name[1]);
     return VT_OK;
 }
@@ -209,12 +212,12 @@ static void attention_forward(struct op_plan *plan, const void *q, const void *k
 
 static void attention_backward(struct op_plan *plan, const void *q, const void *k, const void *v, const void *o,
                                const float *lse, const void *d_o, void *dq, void *dk, void *dv,
-                               const struct op_random *random)
+                               const struct attention_sums *sums, const struct op_random *random)
 {
     const struct attention_plan *p = (struct attention_plan *)plan;
     const struct attention_call call = {.q = q, .k = k, .v = v, .o = (void *)o, .lse = (float *)lse, .d_o = d_o,
-                                        .dq = dq, .dk = dk, .dv = dv, .random = random};
-    VT_CHECK(!p->desc.forward_only);
+                                        .dq = dq, .dk = dk, .dv = dv, .sums = sums, .random = random};
+    VT_CHECK(!p->desc.forward_only && (!sums || p->desc.sums));
     attention_way_enqueue(cuda_of(plan), &p->desc, &p->way[1], &call, cuda_workspace(plan));
 }
 

@@ -11,6 +11,7 @@ struct attention_call {
     float *lse; /* likewise */
     const void *d_o;
     void *dq, *dk, *dv;
+    const struct attention_sums *sums; /* of backward; NULL = not wanted */
     const struct op_random *random;
 };
 
@@ -27,8 +28,17 @@ void attention_plain_backward(struct backend *be, const struct attention_desc *d
 int attention_head_forward_choices(const struct attention_desc *desc, size_t limit);
 int attention_head_backward_choices(const struct attention_desc *desc, size_t limit);
 void attention_head_forward(struct backend *be, const struct attention_desc *desc, const struct attention_call *call, int choice);
-/* `limit` as above: it decides whether ds is kept or computed twice. */
+/* `limit` as above: it decides whether ds is kept or computed twice. partial_sums as below; NULL = not wanted. */
 void attention_head_backward(struct backend *be, const struct attention_desc *desc, const struct attention_call *call,
-                             size_t limit, int choice);
+                             size_t limit, int choice, float *partial_sums);
+
+/* ---- attention_sums.cu: desc.sums ---- */
+/* Of partial_sums, [2][B][A*d]: the column sums of each image's dq and dv. */
+size_t attention_sums_workspace(const struct attention_desc *desc);
+/* partial_sums from call's dq and dv, after a way that leaves none. */
+void attention_sums_pass(struct backend *be, const struct attention_desc *desc, const struct attention_call *call,
+                         float *partial_sums);
+void attention_sums_finish(struct backend *be, const struct attention_desc *desc, const struct attention_sums *sums,
+                           const float *partial_sums);
 
 #endif

@@ -17,6 +17,7 @@ struct head_args {
     float *lse;
     bf16 *dq, *dk, *dv;
     struct attention_view q_view, k_view, v_view, o_view;
+    float *partial_sums; /* backward: as attention.h has them; NULL = not wanted */
     int heads, queries, keys;
     float scale, scale_log2; /* > 0; times log2 e */
 };

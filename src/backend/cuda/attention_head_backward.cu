@@ -173,10 +173,67 @@ __device__ inline void backward_keys(const struct head_shared &sh, const struct 
     }
 }
 
+/* A lane's part of the column sums of dq and of d_o, whose sum over queries is that of dv over keys. Columns as in c of a product.
+ */
+template <int D> struct query_sums {
+    float dq[head_tile<D>::COLUMNS][2], d_o[head_tile<D>::COLUMNS][2];
+
+    __device__ void clear()
+    {
+#pragma unroll
+        for (int n = 0; n < head_tile<D>::COLUMNS; n++)
+            dq[n][0] = dq[n][1] = d_o[n][0] = d_o[n][1] = 0.0f;
+    }
+
+    /* 16 queries' worth; rows past the last are 0 in d_o, and whatever in c. */
+    __device__ void add(const float c[head_tile<D>::COLUMNS][4], float factor, const bf16 *d_o_rows, int query, int queries, int lane)
+    {
+        const float upper = query + lane / 4 < queries ? factor : 0.0f, lower = query + lane / 4 + 8 < queries ? factor : 0.0f;
+        const bf16 *const at = d_o_rows + (query + lane / 4) * head_tile<D>::PITCH + lane % 4 * 2;
+#pragma unroll
+        for (int n = 0; n < head_tile<D>::COLUMNS; n++) {
+            const uint32_t one = *(const uint32_t *)(at + n * 8), two = *(const uint32_t *)(at + 8 * head_tile<D>::PITCH + n * 8);
+            dq[n][0] += c[n][0] * upper + c[n][2] * lower;
+            dq[n][1] += c[n][1] * upper + c[n][3] * lower;
+            d_o[n][0] += __uint_as_float(one << 16) + __uint_as_float(two << 16);
+            d_o[n][1] += __uint_as_float(one & 0xffff0000u) + __uint_as_float(two & 0xffff0000u);
+        }
+    }
+
+    /* The block's, to partial[0][] and partial[1][], `apart` floats from each other. All threads; `scratch` is shared memory
+     * that nothing needs any more, 2 D floats for each of the first `warps` warps, which have queries. */
+    __device__ void finish(float *scratch, int warps, float *partial, int64_t apart, int warp, int lane)
+    {
+#pragma unroll
+        for (int n = 0; n < head_tile<D>::COLUMNS; n++)
+#pragma unroll
+            for (int e = 0; e < 2; e++)
+#pragma unroll
+                for (int distance = 4; distance < 32; distance *= 2) {
+                    dq[n][e] += __shfl_xor_sync(0xffffffffu, dq[n][e], distance);
+                    d_o[n][e] += __shfl_xor_sync(0xffffffffu, d_o[n][e], distance);
+                }
+        __syncthreads();
+        if (warp < warps && lane < 4)
+#pragma unroll
+            for (int n = 0; n < head_tile<D>::COLUMNS; n++) {
+                *(float2 *)(scratch + warp * 2 * D + n * 8 + lane * 2) = make_float2(dq[n][0], dq[n][1]);
+                *(float2 *)(scratch + warp * 2 * D + D + n * 8 + lane * 2) = make_float2(d_o[n][0], d_o[n][1]);
+            }
+        __syncthreads();
+        for (int i = (int)threadIdx.x; i < 2 * D; i += (int)blockDim.x) {
+            float sum = 0.0f;
+            for (int w = 0; w < warps; w++)
+                sum += scratch[w * 2 * D + i];
+            partial[i / D * apart + i % D] = sum;
+        }
+    }
+};
+
 /* dq of TILES x 16 queries, with the ds that was kept. */
 template <int D, int TILES>
 __device__ inline void backward_queries_kept(const struct head_shared &sh, const struct head_args &args, int query,
-                                             int64_t q_head, int lane)
+                                             int64_t q_head, query_sums<D> &sums, int lane)
 {
     float dq[TILES][head_tile<D>::COLUMNS][4];
 #pragma unroll
@@ -194,12 +251,17 @@ __device__ inline void backward_queries_kept(const struct head_shared &sh, const
 #pragma unroll
     for (int t = 0; t < TILES; t++)
         store_rows<D>(args.dq + q_head, args.q_view.row, query + t * 16, args.queries, dq[t], args.scale, args.scale, lane);
+    if (args.partial_sums)
+#pragma unroll
+        for (int t = 0; t < TILES; t++)
+            if (query + t * 16 < args.queries)
+                sums.add(dq[t], args.scale, sh.d_o, query + t * 16, args.queries, lane);
 }
 
 /* dq of 16 queries, with ds computed again. */
 template <int D>
 __device__ inline void backward_queries_again(const struct head_shared &sh, const struct head_args &args, int query,
-                                              int64_t q_head, int lane)
+                                              int64_t q_head, query_sums<D> &sums, int lane)
 {
     constexpr int PITCH = head_tile<D>::PITCH;
     own_rows<D, 1, head_tile<D>::STEPS> q, d_o;
@@ -227,6 +289,8 @@ __device__ inline void backward_queries_again(const struct head_shared &sh, cons
         add_products<D, 1>(dq, ds, sh.k + key * PITCH, lane);
     }
     store_rows<D>(args.dq + q_head, args.q_view.row, query, args.queries, dq[0], args.scale, args.scale, lane);
+    if (args.partial_sums)
+        sums.add(dq[0], args.scale, sh.d_o, query, args.queries, lane);
 }
 
 /* The rows of o and lse that a thread has on their way: 8 lanes a row, 16 bytes each, AHEAD rows far apart. */
@@ -305,14 +369,19 @@ __global__ void __launch_bounds__(THREADS, 1) attention_head_backward_kernel(con
     __syncthreads();
     for (int key = warp * TILES * 16; key < args.keys; key += warps * TILES * 16)
         backward_keys<D, KEEP, TILES, HELD>(sh, args, key, k_head, v_head, lane);
-    if (KEEP) {
+    query_sums<D> sums;
+    sums.clear();
+    constexpr int QUERIES = KEEP ? TILES * 16 : 16; /* of a warp's turn */
+    if (KEEP)
         __syncthreads();
-        for (int query = warp * TILES * 16; query < args.queries; query += warps * TILES * 16)
-            backward_queries_kept<D, TILES>(sh, args, query, q_head, lane);
-    } else {
-        for (int query = warp * 16; query < args.queries; query += warps * 16)
-            backward_queries_again<D>(sh, args, query, q_head, lane);
-    }
+    for (int query = warp * QUERIES; query < args.queries; query += warps * QUERIES)
+        if constexpr (KEEP)
+            backward_queries_kept<D, TILES>(sh, args, query, q_head, sums, lane);
+        else
+            backward_queries_again<D>(sh, args, query, q_head, sums, lane);
+    if (args.partial_sums)
+        sums.finish((float *)q, min(warps, (args.queries + QUERIES - 1) / QUERIES), args.partial_sums + (int64_t)blockIdx.x * D,
+                    (int64_t)gridDim.x * D, warp, lane);
 }
 
 /* ---- host ---- */
@@ -358,11 +427,12 @@ static void launch_backward(struct backend *be, const struct attention_desc *d, 
 }
 
 void attention_head_backward(struct backend *be, const struct attention_desc *d, const struct attention_call *call, size_t limit,
-                             int choice)
+                             int choice, float *partial_sums)
 {
-    const struct head_args args = head_args_of(d, call);
+    struct head_args args = head_args_of(d, call);
     const bool keep = keeps(d, limit);
     VT_CHECK(head_aligned(call->d_o) && head_aligned(call->dq) && head_aligned(call->dk) && head_aligned(call->dv));
+    args.partial_sums = partial_sums;
     with_head_dim(d->head_dim, [&](auto dim) {
         constexpr int D = decltype(dim)::value;
         if constexpr (D <= 64)

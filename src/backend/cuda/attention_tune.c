@@ -15,6 +15,7 @@ struct rig {
     bool backward;
     struct attention_call call;
     struct op_random random;
+    struct attention_sums sums;
     struct attention_check *check;
     void *memory; /* one allocation behind all pointers of `call` */
     void *output; /* the part of it that the ways write */
@@ -86,7 +87,8 @@ static vt_status open_rig(struct rig *r)
     struct backend *be = &r->cuda->base;
     struct triple t = lay_out(d);
     size_t o = padded(extent(d, &d->o, d->queries), element_bytes(d)), lse = padded(d->batch * d->heads * d->queries, 4);
-    size_t position = padded(d->batch, 8), total = t.bytes + o + lse + position + (backward ? o + t.bytes : 0);
+    size_t position = padded(d->batch, 8), sums = backward && d->sums ? padded(3 * d->heads * d->head_dim, 4) : 0;
+    const size_t total = t.bytes + o + lse + position + (backward ? o + t.bytes + sums : 0);
     void *pattern = random_pattern(d);
     if (!pattern)
         return VT_FAIL(VT_E_MEMORY, "cuda: no memory to time attention");
@@ -107,6 +109,11 @@ static vt_status open_rig(struct rig *r)
             r->output = dq;
             r->output_bytes = t.bytes;
             fill(r, d_o, o, pattern);
+        }
+        if (sums) {
+            float *sum = (float *)(void *)(at + total - sums);
+            r->sums = (struct attention_sums){sum, sum + d->heads * d->head_dim, sum + 2 * d->heads * d->head_dim, false};
+            r->call.sums = &r->sums;
         }
         status = be->synchronise(be);
     }

@@ -15,7 +15,13 @@ struct attention_kind {
     void (*enqueue)(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
                     const struct attention_call *call, void *workspace);
     enum attention_form (*form)(bool backward); /* cuDNN's only */
+    bool own_sums;                              /* backward fills partial sums */
 };
+
+static float *partial_sums_of(const struct attention_way *way, const struct attention_call *call, void *workspace)
+{
+    return call->sums ? (float *)(void *)((char *)workspace + way->sums_at) : NULL;
+}
 
 /* ---- own kernels ---- */
 
@@ -40,9 +46,8 @@ static vt_status open_head(struct cuda_backend *cuda, const struct attention_des
 static void enqueue_head(struct cuda_backend *cuda, const struct attention_desc *desc, const struct attention_way *way,
                          const struct attention_call *call, void *workspace)
 {
-    (void)workspace;
     if (way->backward)
-        attention_head_backward(&cuda->base, desc, call, cuda->shared_bytes, way->choice);
+        attention_head_backward(&cuda->base, desc, call, cuda->shared_bytes, way->choice, partial_sums_of(way, call, workspace));
     else
         attention_head_forward(&cuda->base, desc, call, way->choice);
 }
@@ -144,10 +149,10 @@ static void enqueue_cudnn(struct cuda_backend *cuda, const struct attention_desc
 /* ---- the table ---- */
 
 static const struct attention_kind KINDS[ATTENTION_KINDS] = {
-    {"head", head_choices, open_head, enqueue_head, NULL},
-    {"cudnn-unified", unified_choices, open_unified, enqueue_cudnn, unified_form},
-    {"cudnn-graph", graph_choices, open_graph, enqueue_cudnn, graph_form},
-    {"plain", plain_choices, open_plain, enqueue_plain, NULL},
+    {"head", head_choices, open_head, enqueue_head, NULL, true},
+    {"cudnn-unified", unified_choices, open_unified, enqueue_cudnn, unified_form, false},
+    {"cudnn-graph", graph_choices, open_graph, enqueue_cudnn, graph_form, false},
+    {"plain", plain_choices, open_plain, enqueue_plain, NULL, false},
 };
 
 int attention_way_choices(struct cuda_backend *cuda, const struct attention_desc *desc, bool backward, int kind)
@@ -161,6 +166,11 @@ static vt_status open_choice(struct cuda_backend *cuda, const struct attention_d
 {
     struct attention_way made = {.kind = &KINDS[kind], .backward = backward, .choice = choice};
     VT_TRY(made.kind->open(cuda, desc, &made));
+    if (backward && desc->sums) {
+        made.own_sums = made.kind->own_sums;
+        made.sums_at = (made.workspace_bytes + 255) / 256 * 256;
+        made.workspace_bytes = made.sums_at + attention_sums_workspace(desc);
+    }
     *way = made;
     return VT_OK;
 }
@@ -247,4 +257,10 @@ void attention_way_enqueue(struct cuda_backend *cuda, const struct attention_des
                            const struct attention_call *call, void *workspace)
 {
     way->kind->enqueue(cuda, desc, way, call, workspace);
+    if (!way->backward || !call->sums)
+        return;
+    float *partial = partial_sums_of(way, call, workspace);
+    if (!way->own_sums)
+        attention_sums_pass(&cuda->base, desc, call, partial);
+    attention_sums_finish(&cuda->base, desc, call->sums, partial);
 }

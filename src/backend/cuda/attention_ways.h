@@ -14,6 +14,8 @@ struct attention_way {
     bool backward;
     int choice;                        /* which of the kernel's sizes; cuDNN: which of its engine configurations */
     size_t workspace_bytes;
+    size_t sums_at;                    /* of it: where partial sums start; backward with desc.sums */
+    bool own_sums;                     /* the kernel leaves these itself */
     struct attention_cudnn *cudnn;     /* owned; compiled once for all that share it */
 };
 

@@ -13,6 +13,7 @@ struct attention_rows {
     double *p, *dp;  /* [keys] */
     double *acc;     /* [head_dim] */
     double *dk, *dv; /* [keys, head_dim] */
+    double *dq_sum, *dv_sum; /* [heads, head_dim]: of all images */
 };
 
 static vt_status attention_plan(struct backend *be, const struct attention_desc *desc, struct op_plan **plan)
@@ -21,9 +22,10 @@ static vt_status attention_plan(struct backend *be, const struct attention_desc 
     VT_CHECK(ref_rate_ok(desc->dropout, desc->heads * desc->queries * desc->keys));
     VT_TRY(ref_check_dtype("attention", desc->dtype));
     struct attention_plan *made;
-    int64_t doubles = 2 * desc->keys + desc->head_dim + 2 * desc->keys * desc->head_dim;
+    int64_t doubles = 2 * desc->keys + (1 + 2 * desc->keys + 2 * desc->heads) * desc->head_dim;
     VT_TRY(ref_plan_new(be, "loops", sizeof *made, doubles, (void **)&made));
     made->desc = *desc;
+    made->plan.own_sums = desc->sums;
     made->plan.flops =
         4.0 * (double)(desc->batch * desc->heads) * (double)(desc->queries * desc->keys * desc->head_dim);
     *plan = &made->plan;
@@ -32,13 +34,15 @@ static vt_status attention_plan(struct backend *be, const struct attention_desc 
 
 static struct attention_rows rows_of(const struct op_plan *plan, const struct attention_desc *d)
 {
-    double *w = ref_workspace(plan);
+    double *w = ref_workspace(plan), *sums = w + 2 * d->keys + (1 + 2 * d->keys) * d->head_dim;
     return (struct attention_rows){
         .p = w,
         .dp = w + d->keys,
         .acc = w + 2 * d->keys,
         .dk = w + 2 * d->keys + d->head_dim,
         .dv = w + 2 * d->keys + d->head_dim + d->keys * d->head_dim,
+        .dq_sum = sums,
+        .dv_sum = sums + d->heads * d->head_dim,
     };
 }
 
@@ -124,19 +128,32 @@ static void backward_query(const struct attention_desc *d, const struct attentio
             rows->dk[j * d->head_dim + c] += ds * ref_load(d->dtype, q, q_at + c);
         }
     }
-    for (int64_t c = 0; c < d->head_dim; c++)
+    for (int64_t c = 0; c < d->head_dim; c++) {
         ref_store(d->dtype, dq, q_at + c, rows->acc[c]);
+        rows->dq_sum[h * d->head_dim + c] += rows->acc[c];
+    }
+}
+
+static void store_sums(const struct attention_desc *d, const struct attention_rows *rows, const struct attention_sums *sums)
+{
+    VT_CHECK(d->sums);
+    for (int64_t i = 0; i < d->heads * d->head_dim; i++) {
+        ref_accumulate(&sums->dq[i], rows->dq_sum[i], sums->accumulate);
+        ref_accumulate(&sums->dk[i], 0, sums->accumulate);
+        ref_accumulate(&sums->dv[i], rows->dv_sum[i], sums->accumulate);
+    }
 }
 
 /* p is rebuilt from lse. `o` is there for backends that use sum p dp = d_o . o; the definition has no need of it. */
 static void attention_backward(struct op_plan *plan, const void *q, const void *k, const void *v, const void *o,
                                const float *lse, const void *d_o, void *dq, void *dk, void *dv,
-                               const struct op_random *random)
+                               const struct attention_sums *sums, const struct op_random *random)
 {
     (void)o;
     const struct attention_desc *d = &((struct attention_plan *)plan)->desc;
     struct attention_rows rows = rows_of(plan, d);
     ref_enter(plan->backend);
+    memset(rows.dq_sum, 0, (size_t)(2 * d->heads * d->head_dim) * sizeof *rows.dq_sum); /* and dv_sum */
     for (int64_t b = 0; b < d->batch; b++)
         for (int64_t h = 0; h < d->heads; h++) {
             memset(rows.dk, 0, (size_t)(2 * d->keys * d->head_dim) * sizeof *rows.dk); /* dk and dv */
@@ -147,8 +164,11 @@ static void attention_backward(struct op_plan *plan, const void *q, const void *
                 for (int64_t c = 0; c < d->head_dim; c++) {
                     ref_store(d->dtype, dk, at(&d->k, b, h, j) + c, rows.dk[j * d->head_dim + c]);
                     ref_store(d->dtype, dv, at(&d->v, b, h, j) + c, rows.dv[j * d->head_dim + c]);
+                    rows.dv_sum[h * d->head_dim + c] += rows.dv[j * d->head_dim + c];
                 }
         }
+    if (sums)
+        store_sums(d, &rows, sums);
     ref_leave(plan->backend);
 }
 

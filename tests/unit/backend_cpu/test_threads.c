@@ -111,7 +111,7 @@ static void run_attention(struct tape *t, enum dtype dtype, const struct op_rand
     watching = true;
     nn->attention_forward(plan, qkv, qkv + step, qkv + 2 * step, o, lse, random);
     nn->attention_backward(plan, qkv, qkv + step, qkv + 2 * step, o, lse, d_o, dqkv, dqkv + step, dqkv + 2 * step,
-                           random);
+                           NULL, random);
     watching = false;
     op_plan_close(&plan);
 }

@@ -81,7 +81,7 @@ static void test_attention(void)
     ASSERT_OK(be->nn.attention_plan(be, &desc, &plan));
     ASSERT_OK(be->reserve_workspace(be));
     be->nn.attention_forward(plan, q, k, v, o, lse, NULL);
-    be->nn.attention_backward(plan, q, k, v, o, lse, d_o, dq, dk, dv, NULL);
+    be->nn.attention_backward(plan, q, k, v, o, lse, d_o, dq, dk, dv, NULL, NULL);
     expect_row("o", o);
     expect_row("lse", lse);
     expect_row("dq", dq);
