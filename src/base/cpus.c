@@ -2,7 +2,10 @@
 
 #include <sched.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <unistd.h>
+
+#include "base/cpu_quota.h"
 
 enum { WORD_BITS = 64, MASK_CPUS = WORD_BITS * sizeof(struct cpu_mask) / sizeof(uint64_t) };
 
@@ -12,13 +15,18 @@ static int cpus_online(void)
     return online > 0 ? (int)online : 1;
 }
 
-int cpus_usable(void)
+static int cpus_of(pid_t process)
 {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return CPU_COUNT(&set);
-    return cpus_online(); /* more CPUs than the set holds: the mask is not what limits us */
+    int cpus = cpus_online(); /* more CPUs than the set holds: the mask is not what limits us */
+    if (sched_getaffinity(process, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        cpus = CPU_COUNT(&set);
+    return cpus_share_time(cpus, cpu_quota(""), 1);
 }
+
+int cpus_usable(void) { return cpus_of(0); }
+
+int cpus_of_job(void) { return cpus_of(getenv("OMPI_COMM_WORLD_SIZE") ? getppid() : 0); }
 
 struct cpu_mask cpus_mask(void)
 {
@@ -50,4 +58,10 @@ int cpus_share(const struct cpu_mask *masks, int count, int own)
         share = (double)cpus_online() / count;
     share += 1e-6; /* three thirds are one CPU */
     return share < 1 ? 1 : (int)share;
+}
+
+int cpus_share_time(int share, int quota, int count)
+{
+    int time = quota / count > 1 ? quota / count : 1;
+    return quota > 0 && time < share ? time : share;
 }

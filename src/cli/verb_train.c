@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cpus.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "train/signals.h"
@@ -17,7 +18,7 @@ static enum comm_choice comm_choice_of(const struct run_config *config)
 
 static void warn_idle_cores(const struct comm *comm, const struct run_config *config)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long cores = cpus_of_job();
     long used = (long)comm->local_size * (config->compute.threads ? config->compute.threads : comm->cpus);
     if (comm->local_rank == 0 && used > 0 && used < cores)
         log_warn("%ld of %ld cores of %s compute nothing: raise the ranks or compute.threads", cores - used, cores, comm->host);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/cpu_quota.h"
 #include "base/cpus.h"
 #include "base/stage.h"
 #include "comm/self.h"
@@ -193,6 +194,7 @@ static vt_status share_cpus(struct comm *comm, MPI_Comm node)
     masks[comm->local_rank] = cpus_mask();
     int code = MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, masks, sizeof *masks, MPI_BYTE, node);
     comm->cpus = cpus_share(masks, comm->local_size, comm->local_rank);
+    comm->cpus = cpus_share_time(comm->cpus, cpu_quota(""), comm->local_size);
     free(masks);
     return mpi_check(comm, code, "gather the CPU masks of a host");
 }

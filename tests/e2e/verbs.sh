@@ -248,6 +248,15 @@ if [ "$(nproc)" -ge 2 ]; then
   chmod +x stub/mpirun
   run 0 env PATH="$PWD/stub:$PATH" "$V" train -n 2 tiny.yaml
   said "mpirun -np 2 --use-hwthread-cpus --map-by slot:PE=$(($(nproc) / 2)) --bind-to hwthread .*/vitrail train tiny\.yaml$"
+
+  # idle are cores that the job may use, not those of the machine
+  run 0 "$V" train tiny.yaml run.dir=idle compute.threads=1 train.duration=2steps
+  said 'warning: [0-9]+ of [0-9]+ cores of .* compute nothing'
+  first=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
+  run 0 taskset -c "$first" "$V" train tiny.yaml run.dir=bound compute.threads=1 train.duration=2steps
+  not_said 'compute nothing'
+  run 0 taskset -c "$first" $mpi 1 "$V" train tiny.yaml run.dir=bound-1 compute.threads=1 train.duration=2steps
+  not_said 'compute nothing'
 fi
 
 # train RUN goes on with a run, wherever it lies

@@ -1,4 +1,5 @@
 #include <sched.h>
+#include <stdlib.h>
 
 #include "base/cpus.h"
 #include "test.h"
@@ -8,7 +9,7 @@ static void test_mask(void)
 {
     cpu_set_t before, one;
     CU_ASSERT_EQUAL_FATAL(sched_getaffinity(0, sizeof before, &before), 0);
-    CU_ASSERT_EQUAL(cpus_usable(), CPU_COUNT(&before));
+    CU_ASSERT(cpus_usable() >= 1 && cpus_usable() <= CPU_COUNT(&before)); /* fewer where time is limited */
     struct cpu_mask mask = cpus_mask();
     CU_ASSERT_EQUAL(cpus_share(&mask, 1, 0), CPU_COUNT(&before));
     int first = 0;
@@ -63,6 +64,36 @@ static void test_unknown(void)
     CU_ASSERT(cpus_share(masks, 2, 1) >= 1);
 }
 
-static const struct test_case cases[] = {
-    {"affinity mask", test_mask}, {"bound ranks", test_bound}, {"a shared mask", test_shared}, {"no mask", test_unknown}};
+/* Time is shared by all processes of a host, whatever their masks. */
+static void test_time(void)
+{
+    CU_ASSERT_EQUAL(cpus_share_time(8, 0, 3), 8);
+    CU_ASSERT_EQUAL(cpus_share_time(8, 4, 1), 4);
+    CU_ASSERT_EQUAL(cpus_share_time(8, 16, 1), 8);
+    CU_ASSERT_EQUAL(cpus_share_time(32, 16, 4), 4);
+    CU_ASSERT_EQUAL(cpus_share_time(32, 2, 4), 1);
+}
+
+/* A rank of mpirun has few, the job has what mpirun has: here, our parent. */
+static void test_job(void)
+{
+    cpu_set_t before, one;
+    int whole = cpus_usable(), first = 0;
+    CU_ASSERT_EQUAL(cpus_of_job(), whole);
+    CU_ASSERT_EQUAL_FATAL(sched_getaffinity(0, sizeof before, &before), 0);
+    while (!CPU_ISSET(first, &before))
+        first++;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    CU_ASSERT_EQUAL_FATAL(sched_setaffinity(0, sizeof one, &one), 0);
+    CU_ASSERT_EQUAL(cpus_of_job(), 1); /* taskset vitrail train */
+    setenv("OMPI_COMM_WORLD_SIZE", "1", 1);
+    CU_ASSERT_EQUAL(cpus_of_job(), whole);
+    unsetenv("OMPI_COMM_WORLD_SIZE");
+    sched_setaffinity(0, sizeof before, &before);
+}
+
+static const struct test_case cases[] = {{"affinity mask", test_mask},   {"bound ranks", test_bound},
+                                         {"a shared mask", test_shared}, {"no mask", test_unknown},
+                                         {"limited time", test_time},    {"the job's", test_job}};
 TEST_MAIN("cpus", cases)
