@@ -67,6 +67,16 @@ struct linear_desc {
     enum activation input_act; /* of the op that made x: backward_input multiplies dx by input_act'(input_pre) */
     int64_t x_stride;          /* elements between rows of x and dx; 0 = in. input_pre is contiguous [M,in] */
 };
+struct linear_input_args {
+    const void *dy;        /* dtype_out [M,out] */
+    const void *w;         /* T [out,in] */
+    const void *input_pre; /* T [M,in]; only with input_act */
+    void *dx;              /* T [M,in], rows x_stride apart: (dy w) * input_act'(input_pre). Must not alias dy */
+    bool accumulate;       /* dx += that; the sum is rounded to T once. Not with input_act */
+    float *dx_sum;         /* [in]: column sums of what dx then holds, before or after it is rounded = bias gradient of the linear
+                            * that made input_pre; NULL = not wanted */
+    bool accumulate_sum;   /* for dx_sum */
+};
 
 /* ---- activation: y = act(x), elementwise: what linear made of the `pre` it saved, once more ---------------------- */
 struct activation_desc {
@@ -247,8 +257,7 @@ struct nn_ops {
     vt_status (*linear_plan)(struct backend *be, const struct linear_desc *desc, struct op_plan **plan);
     /* Overwrites y and, when act != NONE and pre != NULL, pre(M,out) in T. */
     void (*linear_forward)(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre);
-    /* dx(M,in) = (dy(M,out) w) * input_act'(input_pre(M,in)). Overwrites dx; dx must not alias dy. */
-    void (*linear_backward_input)(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx);
+    void (*linear_backward_input)(struct op_plan *plan, const struct linear_input_args *args);
     /* dw(out,in) = dy^T x, db(out) = column sums of dy; fp32, accumulate. db NULL = not wanted. */
     void (*linear_backward_weight)(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db, bool accumulate);
 

@@ -52,8 +52,11 @@ static void run_forward(struct bench_op *o)
 static void run_input(struct bench_op *o)
 {
     const struct linear_desc *d = o->desc;
-    const void *pre = d->input_act == ACT_NONE ? NULL : o->buffer[PRE];
-    o->table->be->nn.linear_backward_input(o->plan, o->buffer[Y], o->buffer[W], pre, o->buffer[X]);
+    const struct linear_input_args args = {.dy = o->buffer[Y],
+                                           .w = o->buffer[W],
+                                           .input_pre = d->input_act == ACT_NONE ? NULL : o->buffer[PRE],
+                                           .dx = o->buffer[X]};
+    o->table->be->nn.linear_backward_input(o->plan, &args);
 }
 
 static void run_weight(struct bench_op *o)

@@ -266,13 +266,16 @@ static void backward_mlp(const struct vit *vit, int layer, const struct pass *pa
     if (light && !is_last(vit, layer))
         gelu_again(vit, layer, pass);
     nn->linear_backward_weight(l->fc2, a->h, ddelta, grad_of(g, b->fc2.weight), NULL, g->accumulate);
-    nn->linear_backward_input(l->fc2, ddelta, matrix_of(vit, pass, b->fc2.weight), a->pre, dh);
+    nn->linear_backward_input(
+        l->fc2,
+        &(struct linear_input_args){.dy = ddelta, .w = matrix_of(vit, pass, b->fc2.weight), .input_pre = a->pre, .dx = dh});
     if (b->mlp_dropout) /* commutes with the product by gelu'(pre) */
         nn->dropout_forward(b->mlp_dropout, dh, dh, &pass->random);
     if (light) /* here, as y2 lies where dy will; the final norm's output lay there too */
         norm_again(vit, pass, b->norm2_rows, a->x2, a->y2, a->stats2);
     nn->linear_backward_weight(l->fc1, a->y2, dh, grad_of(g, b->fc1.weight), grad_of(g, b->fc1.bias), g->accumulate);
-    nn->linear_backward_input(l->fc1, dh, matrix_of(vit, pass, b->fc1.weight), NULL, dy);
+    nn->linear_backward_input(l->fc1,
+                              &(struct linear_input_args){.dy = dh, .w = matrix_of(vit, pass, b->fc1.weight), .dx = dy});
     const struct add_norm_backward_args norm2 = {.dy = dy,
                                                  .x_out = a->x2,
                                                  .stats = a->stats2,
@@ -299,13 +302,15 @@ static void backward_attention(const struct vit *vit, int layer, const struct pa
     void *dqkv = vit->acts.wide;
 
     nn->linear_backward_weight(l->proj, a->o, ddelta, grad_of(g, b->proj.weight), NULL, g->accumulate);
-    nn->linear_backward_input(l->proj, ddelta, matrix_of(vit, pass, b->proj.weight), NULL, d_o);
+    nn->linear_backward_input(
+        l->proj, &(struct linear_input_args){.dy = ddelta, .w = matrix_of(vit, pass, b->proj.weight), .dx = d_o});
     nn->attention_backward(b->attention, part(vit, a->qkv, 0), part(vit, a->qkv, 1), part(vit, a->qkv, 2), a->o, a->lse,
                            d_o, part(vit, dqkv, 0), part(vit, dqkv, 1), part(vit, dqkv, 2), NULL, &pass->random);
     if (vit->desc.recompute == RECOMPUTE_LIGHT) /* here, as y1 lies where d_o did */
         norm_again(vit, pass, b->norm1_rows, a->x1, a->y1, a->stats1);
     nn->linear_backward_weight(l->qkv, a->y1, dqkv, grad_of(g, b->qkv.weight), grad_of(g, b->qkv.bias), g->accumulate);
-    nn->linear_backward_input(l->qkv, dqkv, matrix_of(vit, pass, b->qkv.weight), NULL, dy);
+    nn->linear_backward_input(l->qkv,
+                              &(struct linear_input_args){.dy = dqkv, .w = matrix_of(vit, pass, b->qkv.weight), .dx = dy});
     const struct add_norm_backward_args norm1 = {.dy = dy,
                                                  .x_out = a->x1,
                                                  .stats = a->stats1,

@@ -105,13 +105,17 @@ void head_backward(const struct vit *vit, const struct pass *pass)
 
     nn->linear_backward_weight(h->head, a->features, a->dlogits, grad_of(g, h->head_rows.weight),
                                grad_of(g, h->head_rows.bias), g->accumulate);
-    nn->linear_backward_input(h->head, a->dlogits, matrix_of(vit, pass, h->head_rows.weight), a->pre_logits_pre,
-                              a->dfeatures);
+    nn->linear_backward_input(h->head, &(struct linear_input_args){.dy = a->dlogits,
+                                                                   .w = matrix_of(vit, pass, h->head_rows.weight),
+                                                                   .input_pre = a->pre_logits_pre,
+                                                                   .dx = a->dfeatures});
     if (h->pre_logits) {
         nn->linear_backward_weight(h->pre_logits, a->pooled, a->dfeatures, grad_of(g, h->pre_logits_rows.weight),
                                    grad_of(g, h->pre_logits_rows.bias), g->accumulate);
-        nn->linear_backward_input(h->pre_logits, a->dfeatures, matrix_of(vit, pass, h->pre_logits_rows.weight), NULL,
-                                  a->dpooled);
+        nn->linear_backward_input(
+            h->pre_logits, &(struct linear_input_args){.dy = a->dfeatures,
+                                                       .w = matrix_of(vit, pass, h->pre_logits_rows.weight),
+                                                       .dx = a->dpooled});
     }
     nn->pool_backward(h->pool, a->dpooled, a->y);
     const struct block *last = &vit->blocks[vit->desc.config.depth - 1];

@@ -35,7 +35,7 @@ static void run_linear(void *context)
     if (s->product == GEMM_FORWARD)
         s->be->nn.linear_forward(s->plan, x, w, b, y, NULL);
     else if (s->product == GEMM_INPUT_GRADIENT)
-        s->be->nn.linear_backward_input(s->plan, y, w, NULL, x);
+        s->be->nn.linear_backward_input(s->plan, &(struct linear_input_args){.dy = y, .w = w, .dx = x});
     else
         s->be->nn.linear_backward_weight(s->plan, x, y, dw, NULL, true);
 }

@@ -42,7 +42,8 @@ static void run_ours(void *context)
     if (j->product == FORWARD)
         j->be->nn.linear_forward(j->plan, j->x, j->w, j->bias, j->y, j->pre);
     else if (j->product == BACKWARD_INPUT)
-        j->be->nn.linear_backward_input(j->plan, j->y, j->w, j->pre, j->dx);
+        j->be->nn.linear_backward_input(
+            j->plan, &(struct linear_input_args){.dy = j->y, .w = j->w, .input_pre = j->pre, .dx = j->dx});
     else
         j->be->nn.linear_backward_weight(j->plan, j->x, j->y, j->dw, j->db, true);
 }

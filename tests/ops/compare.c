@@ -5,8 +5,9 @@
  * with scale = |t| + rms(t): fp32   |c - t| <= 1e-5 scale: 80 roundings; sums in fp32 of a few thousand terms stay
  * under it, a wrong formula does not. bf16   |c - t| <= 2.5 * 2^-8 scale, and rms(c - t) <= 1.5 rms(r - t): r has one
  * rounding to bf16 at the end, which is the floor; a second rounding on the way makes 1.41. FUSED allows 3: p and ds
- * may be rounded before their products. sums of rounded terms (fp32 sums of bf16 values): 2 * 2^-8 scale. Whatever an
- * op does not write must keep its bits: other tensors, gaps of views, guard bands. An entry left NULL fails. */
+ * may be rounded before their products. sums of rounded terms (fp32 sums of bf16 values): 2 * 2^-8 scale, and for sums
+ * of columns at least rms(terms) sqrt(rows) in place of rms(t): they may be small by chance, their errors not. Whatever
+ * an op does not write must keep its bits: other tensors, gaps of views, guard bands. An entry left NULL fails. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -114,10 +115,21 @@ static double rms_of(const struct tensor_spec *spec, const void *data)
     return spec->scalars || count == 0 ? 0 : sqrt(sum / (double)count); /* scalars: each field by itself */
 }
 
-static void compare_output(const struct tensor_spec *spec, const struct tensor_spec *wide, const void *before,
+/* What tensor k's errors are measured by, besides its own values. */
+static double scale_of(const struct tensors *t, int k)
+{
+    const struct tensor_spec *spec = &t->specs[k];
+    const double rms = rms_of(spec, t->data[k]);
+    const int terms = spec->column_sum_of - 1;
+    if (spec->limit != LIMIT_ROUNDED || terms < 0)
+        return rms;
+    return fmax(rms, rms_of(&t->specs[terms], t->data[terms]) * sqrt((double)(t->specs[terms].count / spec->count)));
+}
+
+static void compare_output(const struct tensor_spec *spec, const struct tensor_spec *wide, double rms, const void *before,
                            const void *r, const void *t, const void *c, bool bf16_case, struct worst *worst)
 {
-    double rms = rms_of(wide, t), limit = element_limit(spec, bf16_case);
+    double limit = element_limit(spec, bf16_case);
     struct sums sums = {0};
     for (int64_t i = 0; i < spec->count; i++) {
         if (!compare_element(spec, before, r, c, i, worst))
@@ -147,7 +159,8 @@ static void compare_phase(const struct tensors *before, const struct tensors *r,
     for (int k = 0; k < r->count; k++) {
         const struct tensor_spec *spec = &r->specs[k];
         if (spec->roles & (phase == PHASE_FORWARD ? FWD_OUT : BWD_OUT))
-            compare_output(spec, &t->specs[k], before->data[k], r->data[k], t->data[k], c->data[k], bf16_case, worst);
+            compare_output(spec, &t->specs[k], scale_of(t, k), before->data[k], r->data[k], t->data[k], c->data[k], bf16_case,
+                           worst);
         else if (memcmp(before->data[k], c->data[k], tensor_bytes(spec)) != 0)
             note(worst, 1e9, spec->name, "was written, but is no output");
     }

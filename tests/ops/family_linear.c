@@ -2,7 +2,7 @@
 
 #include "tensors.h"
 
-enum { X, W, BIAS, Y, PRE, INPUT_PRE, DY, DX, DW, DB, COUNT };
+enum { X, W, BIAS, Y, PRE, INPUT_PRE, DY, DX, DX_SUM, DW, DB, COUNT };
 
 static const struct op_case CASES[] = {
     {"one element", .desc.linear = {1, 1, 1, .bias = true}},
@@ -17,6 +17,10 @@ static const struct op_case CASES[] = {
     {"tanh in", .desc.linear = {5, 6, 7, .bias = true, .input_act = ACT_TANH}},
     {"gelu, pre not wanted", OPT_NO_PRE, .desc.linear = {9, 8, 10, .bias = true, .act = ACT_GELU_TANH}},
     {"db not wanted", OPT_NO_DB, .desc.linear = {9, 8, 10, .bias = true}},
+    {"sums not wanted", OPT_NO_DB | OPT_NO_SUM, .desc.linear = {9, 8, 10, .bias = true, .input_act = ACT_GELU_TANH}},
+    {"dx accumulates", OPT_ADD_DX, .desc.linear = {7, 5, 9, .bias = true}},
+    {"dx accumulates, no sums", OPT_ADD_DX | OPT_NO_SUM, .desc.linear = {10, 16, 24}},
+    {"strided dx accumulates", OPT_ADD_DX, .desc.linear = {6, 5, 4, .x_stride = 11}},
     {"logits fp32", OPT_LOGITS, .desc.linear = {4, 9, 11, .bias = true}},
     {"qkv 3x65 tokens", .desc.linear = {195, 96, 288, .bias = true}},
     {"fc1 197 tokens", .desc.linear = {197, 192, 768, .bias = true, .act = ACT_GELU_ERF}},
@@ -24,6 +28,10 @@ static const struct op_case CASES[] = {
     {"fc1 tanh, odd rows", .desc.linear = {131, 160, 224, .bias = true, .act = ACT_GELU_TANH}},
     {"fc2 tanh, odd rows", .desc.linear = {131, 224, 160, .bias = true, .input_act = ACT_GELU_TANH}},
     {"cls rows to logits", OPT_LOGITS, .desc.linear = {13, 192, 1000, .bias = true, .x_stride = 65 * 192}},
+    {"cls rows, dx accumulates", OPT_ADD_DX, .desc.linear = {13, 192, 192, .bias = true, .x_stride = 65 * 192}},
+    {"cls rows, odd stride", OPT_ADD_DX, .desc.linear = {67, 64, 24, .bias = true, .x_stride = 5 * 64 + 3}},
+    {"logits, dx accumulates", OPT_LOGITS | OPT_ADD_DX, .desc.linear = {13, 192, 50, .bias = true}},
+    {"fc2 of strided rows", .desc.linear = {70, 64, 24, .bias = true, .input_act = ACT_GELU_ERF, .x_stride = 72}},
     {"patch projection", .desc.linear = {98, 768, 192, .bias = true}},
 };
 
@@ -51,9 +59,16 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
     s[DY] =
         (struct tensor_spec){"dy", d->dtype_out, d->rows * d->out, BWD_IN, .dout_of = graded * (1 + (pre ? PRE : Y))};
     /* Where no epilogue does it, the slope multiplies a product that was rounded to T. */
-    s[DX] = (struct tensor_spec){"dx", d->dtype, x_count, BWD_OUT,
+    s[DX] = (struct tensor_spec){"dx", d->dtype, x_count, BWD_OUT | (c->options & OPT_ADD_DX ? ACCUMULATES : 0),
                                  .limit = d->input_act ? LIMIT_FUSED : LIMIT_DTYPE,
                                  .grad_of = graded * (1 + (d->input_act ? INPUT_PRE : X))};
+    bool sum = !(c->options & OPT_NO_SUM);
+    s[DX_SUM] = (struct tensor_spec){"dx_sum",
+                                     DTYPE_F32,
+                                     d->in,
+                                     sum ? BWD_OUT | ACCUMULATES : 0,
+                                     .limit = LIMIT_ROUNDED,
+                                     .column_sum_of = sum && stride == d->in ? 1 + DX : 0};
     s[DW] = (struct tensor_spec){"dw", DTYPE_F32, d->out * d->in, BWD_OUT | ACCUMULATES, .grad_of = graded * (1 + W)};
     bool db = !(c->options & OPT_NO_DB);
     s[DB] = (struct tensor_spec){"db",
@@ -108,7 +123,14 @@ static void forward(const struct op_run *r)
 static void backward(const struct op_run *r)
 {
     const struct linear_desc *d = &r->c->desc.linear;
-    r->be->nn.linear_backward_input(r->plan, r->t[DY], r->t[W], d->input_act ? r->t[INPUT_PRE] : NULL, r->t[DX]);
+    const struct linear_input_args input = {.dy = r->t[DY],
+                                            .w = r->t[W],
+                                            .input_pre = d->input_act ? r->t[INPUT_PRE] : NULL,
+                                            .dx = r->t[DX],
+                                            .accumulate = r->c->options & OPT_ADD_DX && r->accumulate,
+                                            .dx_sum = r->c->options & OPT_NO_SUM ? NULL : r->t[DX_SUM],
+                                            .accumulate_sum = r->accumulate};
+    r->be->nn.linear_backward_input(r->plan, &input);
     r->be->nn.linear_backward_weight(r->plan, r->t[X], r->t[DY], r->t[DW], r->c->options & OPT_NO_DB ? NULL : r->t[DB],
                                      r->accumulate);
 }

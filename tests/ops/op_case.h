@@ -58,7 +58,7 @@ enum option {
     OPT_NO_DB = 2,
     OPT_ALIAS = 4, /* output shares the input's memory where the contract allows it */
     OPT_NO_DX_IN = 8,
-    OPT_NO_SUM = 16, /* ddelta_sum, dpatch_sum = NULL */
+    OPT_NO_SUM = 16, /* ddelta_sum, dpatch_sum, dx_sum = NULL */
     OPT_NO_DLOGITS = 32,
     OPT_NO_ROW_LOSS = 64,
     OPT_LOGITS = 128,      /* linear: y in fp32 */
@@ -69,7 +69,8 @@ enum option {
     OPT_ONE_GRADIENT = 4096, /* add_norm: ddelta is dx where the contract allows it */
     OPT_NO_MIX = 8192,       /* patchify: mix = NULL, whatever the desc announced */
     OPT_NO_LAMBDA = 16384,   /* patchify: lambda = NULL, though the desc announced mixup */
-    OPT_NO_ERASE = 32768     /* patchify: erase = NULL, though the desc announced it */
+    OPT_NO_ERASE = 32768,    /* patchify: erase = NULL, though the desc announced it */
+    OPT_ADD_DX = 65536       /* linear: dx accumulates, too */
 };
 enum layout { LAYOUT_PACKED, LAYOUT_TOKENS, LAYOUT_HEADS }; /* attention: [B,N,3,A,d]; [B,N,A,d] each; [B,A,N,d] each */
 

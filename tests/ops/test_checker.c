@@ -73,6 +73,20 @@ static void linear_always_accumulates(struct op_plan *plan, const void *x, const
     nn.linear_backward_weight(plan, x, dy, dw, db, true);
 }
 
+static void linear_input_never_accumulates(struct op_plan *plan, const struct linear_input_args *args)
+{
+    struct linear_input_args overwriting = *args;
+    overwriting.accumulate = false;
+    nn.linear_backward_input(plan, &overwriting);
+}
+
+static void linear_input_sums_anew(struct op_plan *plan, const struct linear_input_args *args)
+{
+    struct linear_input_args overwriting = *args;
+    overwriting.accumulate_sum = false;
+    nn.linear_backward_input(plan, &overwriting);
+}
+
 static vt_status linear_with_other_gelu(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)
 {
     struct linear_desc other = *desc;
@@ -86,6 +100,10 @@ static void test_linear_faults(void)
     CU_ASSERT_EQUAL(failures("linear: odd, bias"), 2);
     broken->nn.linear_backward_weight = linear_always_accumulates;
     CU_ASSERT_EQUAL(failures("linear: odd, bias"), 2);
+    broken->nn.linear_backward_input = linear_input_never_accumulates;
+    CU_ASSERT_EQUAL(failures("linear: dx accumulates"), 4); /* two cases */
+    broken->nn.linear_backward_input = linear_input_sums_anew;
+    CU_ASSERT_EQUAL(failures("linear: dx accumulates"), 2); /* one of them has sums */
     broken->nn.linear_plan = linear_with_other_gelu;
     CU_ASSERT(failures("linear: fc1 197") >= 1); /* fp32 for certain; bf16 may hide it */
     broken->nn.linear_plan = linear_with_other_gelu;

@@ -75,14 +75,18 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
 {
     enqueue(run_linear_forward, &(struct linear){plan, x, w, b, y, pre, false}, sizeof(struct linear));
 }
+struct linear_input {
+    struct op_plan *plan;
+    struct linear_input_args args;
+};
 static void run_linear_input(struct backend *ref, const void *arguments)
 {
-    const struct linear *l = arguments;
-    ref->nn.linear_backward_input(l->plan, l->a, l->b, l->c, l->d);
+    const struct linear_input *l = arguments;
+    ref->nn.linear_backward_input(l->plan, &l->args);
 }
-static void linear_backward_input(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx)
+static void linear_backward_input(struct op_plan *plan, const struct linear_input_args *args)
 {
-    enqueue(run_linear_input, &(struct linear){plan, dy, w, input_pre, dx, NULL, false}, sizeof(struct linear));
+    enqueue(run_linear_input, &(struct linear_input){plan, *args}, sizeof(struct linear_input));
 }
 static void run_linear_weight(struct backend *ref, const void *arguments)
 {

@@ -23,8 +23,8 @@ static void destroy_plan(struct op_plan *plan)
 static vt_status linear_plan(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)
 {
     struct linear_plan *made;
-    VT_TRY(cuda_plan_new(be, "ref products", sizeof *made, cuda_column_sums_bytes(be, desc->rows, desc->out),
-                         (void **)&made));
+    const int64_t widest = desc->in > desc->out ? desc->in : desc->out;
+    VT_TRY(cuda_plan_new(be, "ref products", sizeof *made, cuda_column_sums_bytes(be, desc->rows, widest), (void **)&made));
     made->plan.destroy = destroy_plan;
     made->desc = *desc;
     if (made->desc.x_stride == 0)
@@ -51,13 +51,19 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
         cuda_activation_forward(plan->backend, d->act, saved ? pre : y, d->dtype_out, y, d->dtype_out, d->rows, d->out);
 }
 
-static void linear_backward_input(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx)
+static void linear_backward_input(struct op_plan *plan, const struct linear_input_args *args)
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;
-    p->ref->nn.linear_backward_input(p->product, dy, w, NULL, dx);
+    struct linear_input_args product = *args;
+    product.dx_sum = NULL;
+    VT_CHECK(d->input_act == ACT_NONE || (args->input_pre && !args->accumulate));
+    p->ref->nn.linear_backward_input(p->product, &product);
     if (d->input_act != ACT_NONE)
-        cuda_activation_backward(plan->backend, d->input_act, input_pre, dx, d->dtype, d->rows, d->in, d->x_stride);
+        cuda_activation_backward(plan->backend, d->input_act, args->input_pre, args->dx, d->dtype, d->rows, d->in, d->x_stride);
+    if (args->dx_sum)
+        cuda_column_sums(plan->backend, args->dx, d->dtype, d->rows, d->in, d->x_stride, args->dx_sum, args->accumulate_sum,
+                         cuda_workspace(plan));
 }
 
 static void linear_backward_weight(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db,
@@ -67,7 +73,7 @@ static void linear_backward_weight(struct op_plan *plan, const void *x, const vo
     const struct linear_desc *d = &p->desc;
     p->ref->nn.linear_backward_weight(p->product, x, dy, dw, NULL, accumulate);
     if (db)
-        cuda_column_sums(plan->backend, dy, d->dtype_out, d->rows, d->out, db, accumulate, cuda_workspace(plan));
+        cuda_column_sums(plan->backend, dy, d->dtype_out, d->rows, d->out, d->out, db, accumulate, cuda_workspace(plan));
 }
 
 void simt_linear_install(struct backend *be)

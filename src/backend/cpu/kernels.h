@@ -46,6 +46,7 @@ struct epilogue { /* a tile of fp32 products on its way to memory */
     int64_t y_row; /* elements between rows of y, and of pre */
     int64_t pre_row;
     enum dtype dtype, dtype_out; /* of pre, of y */
+    bool accumulate;             /* backward, without an activation: y += c */
 };
 
 struct draw_keep { /* dropout factors of one row's tensor: 0 or 1 / (1 - rate) */
@@ -100,7 +101,7 @@ struct cpu_kernels {
     void (*convert_rows)(enum gemm_mode mode, const void *src, enum dtype dtype, int64_t stride, int64_t rows,
                          int64_t depth, void *dst);
     void (*epilogue_forward)(const struct epilogue *tile);
-    void (*epilogue_backward)(const struct epilogue *tile); /* y = c * act'(pre) */
+    void (*epilogue_backward)(const struct epilogue *tile); /* y = c * act'(pre), or y += c */
     /* y = act(x), act not NONE; y may be x. The bits that epilogue_forward gave for the `pre` it saved. */
     void (*activate)(enum activation act, const void *x, void *y, enum dtype dtype, int64_t count);
 

@@ -195,30 +195,69 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
     run_product(p, p->forward, &product);
 }
 
-static void linear_backward_input(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx)
+/* to[columns] (accumulate) = column sums, each thread its columns, row by row. */
+struct column_sums {
+    const struct linear_plan *plan;
+    const void *x;
+    enum dtype dtype;
+    int64_t rows, columns, stride;
+    float *to;
+    bool accumulate;
+};
+
+static void sum_columns(void *context, int part, int parts, int worker)
+{
+    (void)worker;
+    const struct column_sums *s = context;
+    struct cpu_range own = cpu_share(s->columns, 64, part, parts);
+    if (!s->accumulate)
+        memset(s->to + own.begin, 0, (size_t)(own.end - own.begin) * sizeof *s->to);
+    for (int64_t m = 0; m < s->rows; m++)
+        cpu_of(&s->plan->plan)
+            ->kernels->add_row(s->to + own.begin, at_element(s->x, s->dtype, m * s->stride + own.begin), s->dtype, NULL,
+                               own.end - own.begin);
+}
+
+static void run_sums(struct column_sums sums)
+{
+    const struct backend *be = sums.plan->plan.backend;
+    cpu_parallel(be, cpu_parts(be, (sums.columns + 63) / 64), sum_columns, &sums);
+}
+
+static void linear_backward_input(struct op_plan *plan, const struct linear_input_args *args)
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;
-    VT_CHECK(d->input_act == ACT_NONE || input_pre);
+    VT_CHECK(d->input_act == ACT_NONE || (args->input_pre && !args->accumulate));
     struct product product = {
         .plan = p,
         .backward = true,
         .rows = d->rows,
         .columns = d->in,
         .depth = d->out,
-        .a = dy,
+        .a = args->dy,
         .a_dtype = d->dtype_out,
         .a_stride = d->out,
-        .w = w,
+        .w = args->w,
         .epilogue = {.act = d->input_act,
-                     .pre = (void *)(uintptr_t)input_pre,
+                     .pre = (void *)(uintptr_t)args->input_pre,
                      .pre_row = d->in,
-                     .y = dx,
+                     .y = args->dx,
                      .y_row = d->x_stride,
                      .dtype = d->dtype,
-                     .dtype_out = d->dtype},
+                     .dtype_out = d->dtype,
+                     .accumulate = args->accumulate},
     };
     run_product(p, p->input, &product);
+    if (args->dx_sum)
+        run_sums((struct column_sums){.plan = p,
+                                      .x = args->dx,
+                                      .dtype = d->dtype,
+                                      .rows = d->rows,
+                                      .columns = d->in,
+                                      .stride = d->x_stride,
+                                      .to = args->dx_sum,
+                                      .accumulate = args->accumulate_sum});
 }
 
 /* ---- dw = dy^T x ---- */
@@ -306,21 +345,6 @@ static void multiply_gradient(struct weight_gradient *g)
     }
 }
 
-/* db alone: the part's columns, row by row. */
-static void sum_columns(void *context, int part, int parts, int worker)
-{
-    (void)worker;
-    const struct weight_gradient *g = context;
-    const struct linear_desc *d = &g->plan->desc;
-    struct cpu_range own = cpu_share(d->out, 64, part, parts);
-    if (!g->accumulate)
-        memset(g->db + own.begin, 0, (size_t)(own.end - own.begin) * sizeof *g->db);
-    for (int64_t m = 0; m < d->rows; m++)
-        cpu_of(&g->plan->plan)
-            ->kernels->add_row(g->db + own.begin, at_element(g->dy, d->dtype_out, m * d->out + own.begin), d->dtype_out,
-                               NULL, own.end - own.begin);
-}
-
 static void linear_backward_weight(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db,
                                    bool accumulate)
 {
@@ -332,7 +356,14 @@ static void linear_backward_weight(struct op_plan *plan, const void *x, const vo
     }
     onednn_product_run(p->weight[accumulate], dy, x, dw, cpu_workspace(plan) + p->onednn_offset);
     if (db)
-        cpu_parallel(plan->backend, cpu_parts(plan->backend, (p->desc.out + 63) / 64), sum_columns, &gradient);
+        run_sums((struct column_sums){.plan = p,
+                                      .x = dy,
+                                      .dtype = p->desc.dtype_out,
+                                      .rows = p->desc.rows,
+                                      .columns = p->desc.out,
+                                      .stride = p->desc.out,
+                                      .to = db,
+                                      .accumulate = accumulate});
 }
 
 /* ---- plan ---- */

@@ -69,7 +69,7 @@ void sum_partials(struct backend *be, const float *partial, int64_t count, int64
 /* partial[blockIdx.y][columns] = sums over this block's rows. */
 template <int N, typename T>
 __global__ void __launch_bounds__(LANES *TALL)
-    column_sums_kernel(const T *x, int64_t rows, int64_t columns, int64_t rows_per_block, float *partial)
+    column_sums_kernel(const T *x, int64_t rows, int64_t columns, int64_t stride, int64_t rows_per_block, float *partial)
 {
     SHARED_ARRAY(float, tile, TALL *LANES *N);
     int64_t column = ((int64_t)blockIdx.x * LANES + threadIdx.x) * N;
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(LANES *TALL)
 #pragma unroll 4
         for (int64_t row = (int64_t)blockIdx.y * rows_per_block + threadIdx.y; row < end; row += TALL) {
             float value[N];
-            load_n<N>(x + row * columns + column, value);
+            load_n<N>(x + row * stride + column, value);
 #pragma unroll
             for (int i = 0; i < N; i++)
                 sum[i] += value[i];
@@ -104,10 +104,10 @@ struct column_plan {
     int64_t chunks, rows_per_block;
 };
 
-static struct column_plan plan_columns(const struct backend *be, int64_t rows, int64_t columns)
+static struct column_plan plan_columns(const struct backend *be, int64_t rows, int64_t columns, bool vectors)
 {
     struct column_plan plan;
-    int per_lane = columns % VECTOR == 0 ? VECTOR : 1;
+    int per_lane = vectors ? VECTOR : 1;
     plan.tiles = (int)divide_up(columns, LANES * per_lane);
     int64_t wanted = divide_up((int64_t)cuda_sm_count(be) * BLOCKS_PER_SM, plan.tiles);
     int64_t chunks = least(wanted, divide_up(rows, MIN_ROWS));
@@ -119,18 +119,20 @@ static struct column_plan plan_columns(const struct backend *be, int64_t rows, i
 
 size_t cuda_column_sums_bytes(const struct backend *be, int64_t rows, int64_t columns)
 {
-    return (size_t)(plan_columns(be, rows, columns).chunks * columns) * sizeof(float);
+    /* with vectors there are fewer tiles, so more chunks */
+    return (size_t)(plan_columns(be, rows, columns, columns % VECTOR == 0).chunks * columns) * sizeof(float);
 }
 
-void cuda_column_sums(struct backend *be, const void *x, enum dtype dtype, int64_t rows, int64_t columns, float *sums,
-                      bool accumulate, void *workspace)
+void cuda_column_sums(struct backend *be, const void *x, enum dtype dtype, int64_t rows, int64_t columns, int64_t stride,
+                      float *sums, bool accumulate, void *workspace)
 {
-    struct column_plan plan = plan_columns(be, rows, columns);
+    bool vectors = columns % VECTOR == 0 && stride % VECTOR == 0 && (uintptr_t)x % 16 == 0;
+    struct column_plan plan = plan_columns(be, rows, columns, vectors);
     dim3 grid((unsigned)plan.tiles, (unsigned)plan.chunks), block(LANES, TALL);
     with_type(dtype, [&](auto zero) {
         using T = decltype(zero);
-        auto kernel = columns % VECTOR == 0 ? column_sums_kernel<VECTOR, T> : column_sums_kernel<1, T>;
-        launch(be, "column_sums", kernel, grid, block, 0, x, rows, columns, plan.rows_per_block, workspace);
+        auto kernel = vectors ? column_sums_kernel<VECTOR, T> : column_sums_kernel<1, T>;
+        launch(be, "column_sums", kernel, grid, block, 0, x, rows, columns, stride, plan.rows_per_block, workspace);
     });
     struct column_sums to = {{sums, NULL, NULL, NULL}};
     sum_partials(be, (const float *)workspace, plan.chunks, columns, to, accumulate);

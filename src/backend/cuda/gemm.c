@@ -151,7 +151,7 @@ void gemm_run(struct gemm *g, const struct gemm_operands *o)
 {
     const struct gemm_shape *s = &g->shape;
     const float one = 1, beta = o->accumulate ? 1 : 0;
-    VT_CHECK(!o->accumulate || s->accumulates);
+    VT_CHECK(!o->accumulate || !gemm_has_aux(s->epilogue));
     VT_CHECK((uintptr_t)o->a % (uintptr_t)gemm_alignment(s->lda, s->dtype_in) == 0);
     VT_CHECK((uintptr_t)o->b % (uintptr_t)gemm_alignment(s->ldb, s->dtype_in) == 0);
     VT_CHECK((uintptr_t)o->d % (uintptr_t)gemm_alignment(s->ldd, s->dtype_out) == 0);

@@ -32,7 +32,7 @@ struct gemm_shape {
     enum dtype dtype_out;          /* of D */
     enum dtype dtype_bias;         /* of the bias or its gradient */
     enum gemm_epilogue epilogue;
-    bool accumulates; /* may run with beta = 1 */
+    bool accumulates; /* timed with beta = 1, as it mostly runs */
     int sm_target;    /* multiprocessors to be planned for: others run a collective beside it; 0 = all */
 };
 

@@ -44,9 +44,9 @@ void cuda_activation_backward(struct backend *be, enum activation act, const voi
                               int64_t rows, int64_t columns, int64_t stride);
 /* Workspace of cuda_column_sums. */
 size_t cuda_column_sums_bytes(const struct backend *be, int64_t rows, int64_t columns);
-/* sums[columns] (fp32; accumulate) = column sums of x(rows, columns), contiguous, in fp32 and a fixed order.
- * `workspace`: that many bytes, 16-byte aligned. */
-void cuda_column_sums(struct backend *be, const void *x, enum dtype dtype, int64_t rows, int64_t columns, float *sums,
-                      bool accumulate, void *workspace);
+/* sums[columns] (fp32; accumulate) = column sums of x(rows, columns; `stride` elements between rows), in fp32 and a fixed
+ * order. `workspace`: that many bytes, 16-byte aligned. */
+void cuda_column_sums(struct backend *be, const void *x, enum dtype dtype, int64_t rows, int64_t columns, int64_t stride,
+                      float *sums, bool accumulate, void *workspace);
 
 #endif

@@ -92,45 +92,60 @@ static void *widened(const struct linear_plan *p, const void *from, enum dtype d
 }
 
 /* All in fp32; then dx as it is wanted. */
-static void input_by_scratch(const struct linear_plan *p, const void *dy, const void *w, void *dx)
+static void input_by_scratch(const struct linear_plan *p, const struct linear_input_args *args)
 {
     const struct linear_desc *d = &p->desc;
-    const size_t element = dtype_bytes(d->dtype), row = (size_t)d->in * element;
+    const int64_t count = d->rows * d->in;
+    const size_t element = dtype_bytes(d->dtype), row = (size_t)d->in * element, stride = (size_t)d->x_stride * element;
     char *scratch = scratch_of(p);
-    struct gemm_operands o = {.workspace = cuda_workspace(&p->plan)};
-    o.b = widened(p, dy, d->dtype_out, d->rows * d->out, &scratch);
-    o.a = widened(p, w, d->dtype, d->out * d->in, &scratch);
+    struct gemm_operands o = {.workspace = cuda_workspace(&p->plan), .accumulate = args->accumulate};
+    o.b = widened(p, args->dy, d->dtype_out, d->rows * d->out, &scratch);
+    o.a = widened(p, args->w, d->dtype, d->out * d->in, &scratch);
     o.d = scratch;
+    scratch += aligned((size_t)count * sizeof(float));
+    void *dx = d->x_stride == d->in ? args->dx : scratch;
+    if (args->accumulate) {
+        if (dx != args->dx)
+            cuda_copy_rows(cuda_of(&p->plan), dx, row, args->dx, stride, row, d->rows);
+        cast(p, dx, d->dtype, o.d, DTYPE_F32, count);
+    }
     gemm_run(p->input.gemm, &o);
-    scratch += aligned((size_t)(d->rows * d->in) * sizeof(float));
-    cast(p, o.d, DTYPE_F32, d->x_stride == d->in ? dx : scratch, d->dtype, d->rows * d->in);
-    if (d->x_stride != d->in)
-        cuda_copy_rows(cuda_of(&p->plan), dx, (size_t)d->x_stride * element, scratch, row, row, d->rows);
+    cast(p, o.d, DTYPE_F32, dx, d->dtype, count);
+    if (dx != args->dx)
+        cuda_copy_rows(cuda_of(&p->plan), args->dx, stride, dx, row, row, d->rows);
 }
 
-static void product_of_input(const struct linear_plan *p, const void *dy, const void *w, const void *input_pre, void *dx)
+static void product_of_input(const struct linear_plan *p, const struct linear_input_args *args)
 {
     const struct linear_desc *d = &p->desc;
+    struct gemm_operands o = {.a = args->w,
+                              .b = args->dy,
+                              .d = args->dx,
+                              .aux = (void *)(uintptr_t)args->input_pre,
+                              .workspace = cuda_workspace(&p->plan),
+                              .accumulate = args->accumulate};
     if (linear_is_mixed(d)) {
-        cast(p, dy, d->dtype_out, scratch_of(p), d->dtype, d->rows * d->out);
-        dy = scratch_of(p);
+        cast(p, args->dy, d->dtype_out, scratch_of(p), d->dtype, d->rows * d->out);
+        o.b = scratch_of(p);
     }
-    const struct gemm_operands o = {
-        .a = w, .b = dy, .d = dx, .aux = (void *)(uintptr_t)input_pre, .workspace = cuda_workspace(&p->plan)};
     gemm_run(p->input.gemm, &o);
 }
 
-static void linear_backward_input(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx)
+static void linear_backward_input(struct op_plan *plan, const struct linear_input_args *args)
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;
-    VT_CHECK(d->input_act == ACT_NONE || input_pre);
+    struct backend *be = plan->backend;
+    VT_CHECK(d->input_act == ACT_NONE || (args->input_pre && !args->accumulate));
     if (p->input.route == ROUTE_SCRATCH)
-        input_by_scratch(p, dy, w, dx);
+        input_by_scratch(p, args);
     else
-        product_of_input(p, dy, w, input_pre, dx);
+        product_of_input(p, args);
     if (p->input.route != ROUTE_FUSED && d->input_act != ACT_NONE)
-        cuda_activation_backward(plan->backend, d->input_act, input_pre, dx, d->dtype, d->rows, d->in, d->x_stride);
+        cuda_activation_backward(be, d->input_act, args->input_pre, args->dx, d->dtype, d->rows, d->in, d->x_stride);
+    if (args->dx_sum)
+        cuda_column_sums(be, args->dx, d->dtype, d->rows, d->in, d->x_stride, args->dx_sum, args->accumulate_sum,
+                         scratch_of(p));
 }
 
 static size_t widen_bytes(const struct linear_desc *d)
@@ -174,7 +189,7 @@ static void linear_backward_weight(struct op_plan *plan, const void *x, const vo
     if (fused && accumulate)
         be->nn.reduce_add(be, db, (const float *)scratch_of(p), d->out);
     else if (db && !fused)
-        cuda_column_sums(be, dy, d->dtype_out, d->rows, d->out, db, accumulate, scratch_of(p));
+        cuda_column_sums(be, dy, d->dtype_out, d->rows, d->out, d->out, db, accumulate, scratch_of(p));
 }
 
 /* ---- workspace ---- */
@@ -189,7 +204,8 @@ static size_t scratch_bytes(const struct linear_plan *p)
     const struct linear_desc *d = &p->desc;
     const struct cuda_backend *cuda = cuda_of(&p->plan);
     size_t outputs = (size_t)(d->rows * d->out), inputs = (size_t)(d->rows * d->in);
-    size_t bytes = most((size_t)d->out * sizeof(float), cuda_column_sums_bytes(&cuda->base, d->rows, d->out));
+    size_t bytes = most((size_t)d->out * sizeof(float), most(cuda_column_sums_bytes(&cuda->base, d->rows, d->out),
+                                                             cuda_column_sums_bytes(&cuda->base, d->rows, d->in)));
     for (int i = 0; i < 2; i++)
         if (p->forward[i].gemm && p->forward[i].route == ROUTE_SCRATCH)
             bytes = most(bytes, outputs * sizeof(float));

@@ -75,7 +75,8 @@ static void run_part(void *context, int run)
     if (t->part <= FORWARD_PRE)
         plan->backend->nn.linear_forward(plan, t->x, t->w, t->b, t->y, t->part == FORWARD_PRE ? t->pre : NULL);
     else if (t->part == INPUT)
-        plan->backend->nn.linear_backward_input(plan, t->y, t->w, t->pre, t->x);
+        plan->backend->nn.linear_backward_input(
+            plan, &(struct linear_input_args){.dy = t->y, .w = t->w, .input_pre = t->pre, .dx = t->x});
     else
         plan->backend->nn.linear_backward_weight(plan, t->x, t->y, t->dw, t->part == WEIGHT_DB ? t->db : NULL, true);
 }

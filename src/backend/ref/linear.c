@@ -13,7 +13,7 @@ static vt_status linear_plan(struct backend *be, const struct linear_desc *desc,
     VT_CHECK(desc->dtype_out == desc->dtype || desc->dtype_out == DTYPE_F32);
     VT_TRY(ref_check_dtype("linear", desc->dtype));
     struct linear_plan *made;
-    VT_TRY(ref_plan_new(be, "loops", sizeof *made, desc->in + 1, (void **)&made));
+    VT_TRY(ref_plan_new(be, "loops", sizeof *made, 2 * desc->in, (void **)&made));
     made->desc = *desc;
     if (made->desc.x_stride == 0)
         made->desc.x_stride = desc->in;
@@ -44,27 +44,43 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
     ref_leave(plan->backend);
 }
 
-static void linear_backward_input(struct op_plan *plan, const void *dy, const void *w, const void *input_pre, void *dx)
+/* One row of dx; each value is added to `sums`, unless that is NULL. */
+static void store_input_row(const struct linear_desc *d, const struct linear_input_args *args, int64_t m, const double *product,
+                            double *sums)
+{
+    for (int64_t i = 0; i < d->in; i++) {
+        const int64_t at = m * d->x_stride + i;
+        double value = product[i];
+        if (d->input_act != ACT_NONE)
+            value *= activation_slope(d->input_act, ref_load(d->dtype, args->input_pre, m * d->in + i));
+        if (args->accumulate)
+            value += ref_load(d->dtype, args->dx, at);
+        ref_store(d->dtype, args->dx, at, value);
+        if (sums)
+            sums[i] += value;
+    }
+}
+
+static void linear_backward_input(struct op_plan *plan, const struct linear_input_args *args)
 {
     const struct linear_desc *d = &((struct linear_plan *)plan)->desc;
-    double *dx_row = ref_workspace(plan);
-    VT_CHECK(d->input_act == ACT_NONE || input_pre);
+    double *row = ref_workspace(plan), *sums = args->dx_sum ? row + d->in : NULL;
+    VT_CHECK(d->input_act == ACT_NONE || (args->input_pre && !args->accumulate));
     ref_enter(plan->backend);
+    for (int64_t i = 0; sums && i < d->in; i++)
+        sums[i] = 0;
     for (int64_t m = 0; m < d->rows; m++) {
         for (int64_t i = 0; i < d->in; i++)
-            dx_row[i] = 0;
+            row[i] = 0;
         for (int64_t o = 0; o < d->out; o++) {
-            double g = ref_load(d->dtype_out, dy, m * d->out + o);
+            double g = ref_load(d->dtype_out, args->dy, m * d->out + o);
             for (int64_t i = 0; i < d->in; i++)
-                dx_row[i] += g * ref_load(d->dtype, w, o * d->in + i);
+                row[i] += g * ref_load(d->dtype, args->w, o * d->in + i);
         }
-        for (int64_t i = 0; i < d->in; i++) {
-            double slope = 1;
-            if (d->input_act != ACT_NONE)
-                slope = activation_slope(d->input_act, ref_load(d->dtype, input_pre, m * d->in + i));
-            ref_store(d->dtype, dx, m * d->x_stride + i, dx_row[i] * slope);
-        }
+        store_input_row(d, args, m, row, sums);
     }
+    for (int64_t i = 0; sums && i < d->in; i++)
+        ref_accumulate(&args->dx_sum[i], sums[i], args->accumulate_sum);
     ref_leave(plan->backend);
 }
 

@@ -76,9 +76,10 @@ static void run_linear(struct tape *t, enum dtype dtype)
          *pre = take(t, M * F * 4);
     float *b = take_filled(t, F, DTYPE_F32), *dw = take_filled(t, F * D, DTYPE_F32), *db = take_filled(t, F, DTYPE_F32);
     void *dx = take(t, M * D * 4);
+    float *dx_sum = take(t, D * 4);
     watching = true;
     nn->linear_forward(plan, x, w, b, y, pre);
-    nn->linear_backward_input(plan, y, w, x, dx);
+    nn->linear_backward_input(plan, &(struct linear_input_args){.dy = y, .w = w, .input_pre = x, .dx = dx, .dx_sum = dx_sum});
     nn->linear_backward_weight(plan, x, y, dw, db, true);
     watching = false;
     op_plan_close(&plan);
