@@ -26,6 +26,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 struct ncclComm {
     int rank, size, pending;
+    atomic_bool inside; /* a call that only an abort ends */
 };
 enum kind { ALL_REDUCE, REDUCE_SCATTER, ALL_GATHER, REDUCE, BROADCAST };
 struct call {
@@ -91,21 +92,22 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *result)
 }
 ncclResult_t ncclCommFinalize(ncclComm_t comm)
 {
-    __atomic_add_fetch(&fake_nccl.finalized, 1, __ATOMIC_SEQ_CST);
+    fake_nccl.finalized++;
     return in_progress(comm);
 }
 ncclResult_t ncclCommDestroy(ncclComm_t comm)
 {
-    __atomic_add_fetch(&fake_nccl.destroyed, 1, __ATOMIC_SEQ_CST);
+    fake_nccl.destroyed++;
     free(comm);
     return ncclSuccess;
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
-    __atomic_add_fetch(&fake_nccl.aborted, 1, __ATOMIC_SEQ_CST);
-    unsigned bit = 1u << comm->rank;
+    fake_nccl.aborted++;
+    fake_nccl.aborted_ranks |= 1u << comm->rank;
+    while (comm->inside)
+        usleep(1000);
     free(comm);
-    __atomic_or_fetch(&fake_nccl.aborted_ranks, bit, __ATOMIC_SEQ_CST);
     return ncclSuccess;
 }
 
@@ -186,12 +188,14 @@ static ncclResult_t enqueue(ncclComm_t comm, cudaStream_t stream, struct call ca
     if (fake_nccl.refuse_calls)
         return ncclInternalError;
     if (fake_nccl.stuck) {
-        for (unsigned bit = 1u << comm->rank; !(__atomic_load_n(&fake_nccl.aborted_ranks, __ATOMIC_SEQ_CST) & bit);)
+        comm->inside = true;
+        while (!(fake_nccl.aborted_ranks & 1u << comm->rank))
             usleep(1000);
+        comm->inside = false;
         return ncclInternalError;
     }
     if (!grouped)
-        __atomic_add_fetch(&fake_nccl.natives, 1, __ATOMIC_SEQ_CST);
+        fake_nccl.natives++;
     ncclResult_t result = run(comm, &call); /* inside a group too: all ranks make the same calls */
     if (result != ncclSuccess)
         return result;
@@ -232,6 +236,6 @@ ncclResult_t ncclGroupStart(void)
 ncclResult_t ncclGroupEnd(void)
 {
     grouped = false;
-    __atomic_add_fetch(&fake_nccl.groups, 1, __ATOMIC_SEQ_CST);
+    fake_nccl.groups++;
     return in_progress(grouped_comm);
 }

@@ -10,7 +10,7 @@ struct nccl_symbol {
 };
 
 /* $VITRAIL_NCCL (a path), else libnccl.so.2 where the loader finds it. VT_E_UNSUPPORTED with what was tried, or the symbol
- * that is missing. The library stays loaded. Per rank, main thread. */
+ * that is missing. The library stays loaded, and the next load is of no effect. Per rank, any thread. */
 VT_MUST_CHECK vt_status nccl_library_load(const struct nccl_symbol *symbols, int count);
 
 #endif
