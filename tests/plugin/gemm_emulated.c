@@ -135,7 +135,7 @@ void gemm_run(struct gemm *g, const struct gemm_operands *o)
     check_alignment(o->a, s->lda, s->dtype_in);
     check_alignment(o->b, s->ldb, s->dtype_in);
     check_alignment(o->d, s->ldd, s->dtype_out);
-    VT_CHECK(!o->accumulate || s->accumulates);
+    VT_CHECK(!o->accumulate || !gemm_has_aux(s->epilogue));
     last_run = s->epilogue;
     double *a = gather(s->dtype_in, o->a, s->m, s->k, s->a_transposed ? s->lda : 1, s->a_transposed ? 1 : s->lda);
     double *b = gather(s->dtype_in, o->b, s->n, s->k, s->b_transposed ? 1 : s->ldb, s->b_transposed ? s->ldb : 1);

@@ -43,7 +43,8 @@ static struct compare_result compare(int i, struct backend *ref, struct backend 
     static const char *const all[] = {"linear: ", NULL};
     static const char *const some[] = {"linear: gelu",     "linear: tanh",     "linear: odd",
                                        "linear: logits",   "linear: strided",  "linear: db",
-                                       "linear: fc1 tanh", "linear: fc2 tanh", NULL};
+                                       "linear: fc1 tanh", "linear: fc2 tanh", "linear: fc2 of",
+                                       "linear: dx",       "linear: cls rows,", "linear: sums",     NULL};
     struct compare_result sum = {0};
     for (const char *const *filter = i == 0 ? all : some; *filter; filter++) {
         struct compare_result result = ops_compare(ref, candidate, *filter, quiet);
