@@ -1,8 +1,8 @@
 /* Residual + dropout + drop path + LayerScale + LayerNorm, forward.
  *
- * A warp takes a row and keeps it in registers (width and x_stride multiples of 8, width up to 2048); else a block takes
- * it, with the row in shared memory. Moves x, delta, x_out, y once: 4 widths of bf16 a row; without delta x and y. Bound
- * by memory. */
+ * A warp takes a row and keeps it in registers (width and x_stride multiples of 8, width up to 2048); else a block
+ * takes it, with the row in shared memory. Moves x, delta, x_out, y once: 4 widths of bf16 a row; without delta x and
+ * y. Bound by memory. */
 #include "backend/cuda/add_norm.cuh"
 
 #include "backend/cuda/reduce.cuh"
@@ -52,39 +52,66 @@ __device__ inline void norm_columns(const forward_args<T, R> &a, int64_t row, in
     store_n<N>(a.y + row * a.shape.width + c, y);
 }
 
-/* STEPS: vectors a lane holds. */
+/* x_out of one vector, from x and the branch as fetched; stored where there is a delta. */
+template <typename T, typename R>
+__device__ inline void add_vector(const forward_args<T, R> &a, const branch_row &branch, int64_t at, int c,
+                                  const packed8<T> &fetched, float value[VECTOR])
+{
+    if (branch.path != 0) {
+        float delta[VECTOR], factor[VECTOR];
+        unpack8(fetched, delta);
+        branch_factors<VECTOR>(a.shape, branch, a.ls, c, factor);
+#pragma unroll
+        for (int i = 0; i < VECTOR; i++)
+            value[i] = rounded<R>(value[i] + (factor[i] == 0 ? 0.0f : factor[i] * delta[i]));
+    }
+    store8(a.x_out + at, value);
+}
+
+/* STEPS: vectors a lane holds. All of a row's loads are under way before the first is looked at. */
 template <int STEPS, typename T, typename R>
 __global__ void __launch_bounds__(WARPS *WARP_SIZE) forward_warp(forward_args<T, R> a)
 {
-    int lane = (int)threadIdx.x % WARP_SIZE, width = a.shape.width;
+    int first = (int)threadIdx.x % WARP_SIZE * VECTOR, width = a.shape.width;
     int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_SIZE;
     if (row >= a.shape.rows)
         return;
+    packed8<R> x[STEPS] = {};
+    packed8<T> delta[STEPS] = {};
+#pragma unroll
+    for (int s = 0; s < STEPS; s++)
+        if (first + s * WARP_COLUMNS < width)
+            x[s] = fetch8(a.x + row * a.shape.x_stride + first + s * WARP_COLUMNS);
     branch_row branch = branch_of(a.shape, row);
+    bool add = a.delta && branch.path != 0;
+#pragma unroll
+    for (int s = 0; s < STEPS; s++)
+        if (add && first + s * WARP_COLUMNS < width)
+            delta[s] = fetch8(a.delta + row * width + first + s * WARP_COLUMNS);
     float value[STEPS][VECTOR], sum = 0, squares = 0;
 #pragma unroll
     for (int s = 0; s < STEPS; s++) {
-        int c = s * WARP_COLUMNS + lane * VECTOR;
-        if (c >= width)
-            continue;
-        add_columns<VECTOR>(a, branch, row, c, value[s]);
+        int c = first + s * WARP_COLUMNS;
+        unpack8(x[s], value[s]);
+        if (a.delta && c < width)
+            add_vector(a, branch, row * width + c, c, delta[s], value[s]);
 #pragma unroll
         for (int i = 0; i < VECTOR; i++)
-            sum += value[s][i];
+            sum += value[s][i]; /* 0 past the width */
     }
-    float mean = warp_sum(sum) / (float)width;
+    float mean = warp_sum(sum) * a.shape.per_column;
 #pragma unroll
     for (int s = 0; s < STEPS; s++)
-        if (s * WARP_COLUMNS + lane * VECTOR < width)
+        if (first + s * WARP_COLUMNS < width)
 #pragma unroll
             for (int i = 0; i < VECTOR; i++)
                 squares += (value[s][i] - mean) * (value[s][i] - mean);
-    float rstd = rsqrtf(warp_sum(squares) / (float)width + a.shape.eps);
+    float rstd = rsqrtf(warp_sum(squares) * a.shape.per_column + a.shape.eps);
 #pragma unroll
     for (int s = 0; s < STEPS; s++)
-        if (s * WARP_COLUMNS + lane * VECTOR < width)
-            norm_columns<VECTOR>(a, row, s * WARP_COLUMNS + lane * VECTOR, value[s], mean, rstd);
-    if (lane == 0)
+        if (first + s * WARP_COLUMNS < width)
+            norm_columns<VECTOR>(a, row, first + s * WARP_COLUMNS, value[s], mean, rstd);
+    if (first == 0)
         *(float2 *)(a.stats + 2 * row) = make_float2(mean, rstd);
 }
 
@@ -180,11 +207,11 @@ static vt_status plan_add_norm(struct backend *be, const struct add_norm_desc *d
                        "cuda: add_norm of %lld rows of %lld columns, expected at most %d rows and %d columns",
                        (long long)rows, (long long)desc->width, INT32_MAX, ADD_NORM_MAX_WIDTH);
     struct add_norm_plan *made;
-    int blocks = add_norm_backward_blocks(be, desc);
-    size_t partials = (size_t)blocks * MAX_COLUMN_SUMS * (size_t)desc->width * sizeof(float);
+    struct add_norm_grid grid = add_norm_backward_grid(be, desc);
+    size_t partials = (size_t)grid.blocks * MAX_COLUMN_SUMS * (size_t)desc->width * sizeof(float);
     VT_TRY(cuda_plan_new(be, "rows", sizeof *made, partials, (void **)&made));
     made->desc = *desc;
-    made->backward_blocks = blocks;
+    made->backward = grid;
     *plan = &made->plan;
     return VT_OK;
 }

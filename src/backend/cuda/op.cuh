@@ -44,16 +44,20 @@ void launch(struct backend *be, const char *name, void (*kernel)(Parameters...),
     launch_on(be, STREAM_COMPUTE, name, kernel, grid, block, shared_bytes, arguments...);
 }
 
-/* How many blocks of a kernel a multiprocessor holds at once; at plan time. */
+/* How many blocks of a kernel a multiprocessor holds at once; 0: not one. At plan time: from then on the kernel has
+ * that much shared memory at most, and the multiprocessor's memory goes to it rather than to the L1 cache. */
 template <typename... Parameters>
 int blocks_per_multiprocessor(void (*kernel)(Parameters...), int threads, size_t shared_bytes)
 {
     int blocks = 2;
 #ifdef __CUDACC__
-    if (cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes) != cudaSuccess ||
-        blocks < 1) {
+    if ((shared_bytes > 40 * 1024 &&
+         (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes) != cudaSuccess ||
+          cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared) != cudaSuccess)) ||
+        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes) != cudaSuccess) {
         (void)cudaGetLastError();
-        blocks = 1;
+        blocks = 0;
     }
 #else
     (void)kernel, (void)threads, (void)shared_bytes;

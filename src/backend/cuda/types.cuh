@@ -50,23 +50,45 @@ template <typename T> __device__ inline float rounded(float value)
 
 enum { VECTOR = 8 }; /* elements a thread moves at once: one 128-bit access in bf16, two in fp32 */
 
-/* Pointers must be 16-byte aligned. */
-__device__ inline void load8(const float *from, float value[VECTOR])
+/* VECTOR elements as they lie in memory. A kernel that wants several loads under way fetches all of them before it
+ * unpacks the first. Pointers must be 16-byte aligned. */
+template <typename T> struct packed8;
+template <> struct packed8<float> {
+    float4 low, high;
+};
+template <> struct packed8<bf16> {
+    uint4 word;
+};
+
+__device__ inline packed8<float> fetch8(const float *from)
 {
-    float4 low = *(const float4 *)from, high = *(const float4 *)(from + 4);
-    value[0] = low.x, value[1] = low.y, value[2] = low.z, value[3] = low.w;
-    value[4] = high.x, value[5] = high.y, value[6] = high.z, value[7] = high.w;
+    return packed8<float>{*(const float4 *)from, *(const float4 *)(from + 4)};
 }
 
-__device__ inline void load8(const bf16 *from, float value[VECTOR])
+__device__ inline packed8<bf16> fetch8(const bf16 *from)
 {
-    uint4 word = *(const uint4 *)from;
-    const uint32_t words[4] = {word.x, word.y, word.z, word.w};
+    return packed8<bf16>{*(const uint4 *)from};
+}
+
+__device__ inline void unpack8(const packed8<float> &from, float value[VECTOR])
+{
+    value[0] = from.low.x, value[1] = from.low.y, value[2] = from.low.z, value[3] = from.low.w;
+    value[4] = from.high.x, value[5] = from.high.y, value[6] = from.high.z, value[7] = from.high.w;
+}
+
+__device__ inline void unpack8(const packed8<bf16> &from, float value[VECTOR])
+{
+    const uint32_t words[4] = {from.word.x, from.word.y, from.word.z, from.word.w};
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         value[2 * i] = __uint_as_float(words[i] << 16);
         value[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
     }
+}
+
+template <typename T> __device__ inline void load8(const T *from, float value[VECTOR])
+{
+    unpack8(fetch8(from), value);
 }
 
 __device__ inline void store8(float *to, const float value[VECTOR])
