@@ -40,10 +40,18 @@ template <int D>
 __device__ inline void load_rows(bf16 *to, const bf16 *from, int64_t stride, int rows, int padded, int thread, int threads)
 {
     constexpr int CHUNKS = D / 8;
-    for (int i = thread; i < padded * CHUNKS; i += threads) {
-        int row = i / CHUNKS, chunk = i % CHUNKS;
+    int row = thread / CHUNKS, chunk = thread % CHUNKS; /* carried along: a division costs more than the copy */
+    const int rows_on = threads / CHUNKS, chunks_on = threads % CHUNKS;
+#pragma unroll 1 /* unrolled, the addresses of a next tile's copies spill what forward holds */
+    while (row < padded) {
         bool valid = row < rows;
         cp_async_16_or_zero(to + row * head_tile<D>::PITCH + chunk * 8, from + (valid ? row : 0) * stride + chunk * 8, valid);
+        row += rows_on;
+        if (32 % CHUNKS) { /* else whole warps step by whole rows */
+            chunk += chunks_on;
+            row += chunk >= CHUNKS;
+            chunk -= chunk >= CHUNKS ? CHUNKS : 0;
+        }
     }
 }
 
