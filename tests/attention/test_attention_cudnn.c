@@ -16,12 +16,30 @@ static const char JSON[] =
     "\"supportCoopLaunch\":1,\"totalGlobalMem\":85000000000,\"smClockRateKHz\":1980000,\"memClockRateKHz\":2619000,"
     "\"l2CacheSize\":52428800,\"cudaDeviceId\":0,\"deviceVer\":%d,\"driverVer\":13000,\"deviceName\":\"sm_%d\"}";
 
+/* What the product plans: packed qkv; and, in a last block that only the class token leaves, one query [B,A*d] over packed kv. */
 static struct attention_desc packed(int64_t batch, int64_t heads, int64_t n, int64_t d)
 {
     const struct attention_view qkv = {n * 3 * heads * d, d, 3 * heads * d}, o = {n * heads * d, d, heads * d};
     return (struct attention_desc){.batch = batch, .heads = heads, .queries = n, .keys = n, .head_dim = d, .dtype = DTYPE_BF16,
                                    .scale = 0.125f, .q = qkv, .k = qkv, .v = qkv, .o = o};
 }
+
+static struct attention_desc one_query(int64_t batch, int64_t heads, int64_t n, int64_t d)
+{
+    const struct attention_view row = {heads * d, d, heads * d}, kv = {n * 2 * heads * d, d, 2 * heads * d};
+    return (struct attention_desc){.batch = batch, .heads = heads, .queries = 1, .keys = n, .head_dim = d, .dtype = DTYPE_BF16,
+                                   .scale = 0.125f, .q = row, .k = kv, .v = kv, .o = row};
+}
+
+static const struct shape {
+    const char *name;
+    int64_t batch, heads, n, d;
+} SHAPES[] = {
+    {"S/16", 1024, 6, 197, 64},      {"B/16", 256, 12, 197, 64},     {"B/16, odd batch", 37, 12, 197, 64},
+    {"B/16, no class", 64, 12, 196, 64}, {"L/16", 128, 16, 197, 64}, {"H/14", 64, 16, 257, 80},
+    {"B/32", 64, 12, 50, 64},        {"Ti/16", 64, 3, 197, 64},      {"B/16, 384 px", 32, 12, 577, 64},
+    {"L/16, 384 px", 32, 16, 577, 64}, {"S/4, 32 px", 128, 6, 65, 64},
+};
 
 static const char *json_of(int sm)
 {
@@ -35,14 +53,15 @@ static const char *const FORMS[] = {"unified", "forward", "backward"};
 
 static void check_counts(int sm)
 {
-    static const int64_t SHAPES[][4] = {{64, 12, 197, 64}, {256, 6, 196, 64}, {64, 16, 257, 80}, {32, 16, 577, 64}};
     const struct cudnn_target target = {.device_json = json_of(sm)};
-    for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++) {
-        struct attention_desc desc = packed(SHAPES[i][0], SHAPES[i][1], SHAPES[i][2], SHAPES[i][3]);
+    for (size_t i = 0; i < 2 * sizeof SHAPES / sizeof *SHAPES; i++) {
+        const struct shape *s = &SHAPES[i / 2];
+        const struct attention_desc desc = (i % 2 ? one_query : packed)(s->batch, s->heads, s->n, s->d);
+        printf("\n    sm_%d %s, %lld queries:", sm, s->name, (long long)desc.queries);
         for (int form = ATTENTION_UNIFIED; form <= ATTENTION_BACKWARD; form++) {
             int count = 0;
             ASSERT_OK(attention_cudnn_count(&target, &desc, (enum attention_form)form, &count));
-            printf("\n    sm_%d N=%lld d=%lld %s: %d", sm, (long long)desc.keys, (long long)desc.head_dim, FORMS[form], count);
+            printf(" %s %d", FORMS[form], count);
             CU_ASSERT(count >= 1);
         }
     }
@@ -54,19 +73,34 @@ static void test_sm100(void) { check_counts(100); }
 static void test_sm120(void) { check_counts(120); }
 
 /* A plan is compiled up to where the driver loads it; only that may fail here, and cuDNN's words say so. */
-static void test_plan(void)
+static void check_plans(const struct attention_desc *desc, int choices)
 {
     const struct cudnn_target target = {.device_json = json_of(90)};
-    const struct attention_desc desc = packed(64, 12, 197, 64);
     for (int form = ATTENTION_UNIFIED; form <= ATTENTION_BACKWARD; form++) {
-        struct attention_cudnn *plan = NULL;
-        vt_status status = attention_cudnn_open(&target, &desc, (enum attention_form)form, 0, &plan);
-        printf("\n    %s: %s", FORMS[form], status == VT_OK ? "finalised" : status_message());
-        if (status == VT_OK)
-            printf(", workspace %zu", attention_cudnn_workspace(plan));
-        CU_ASSERT(status == VT_OK || strstr(status_message(), "FAILED_CUDA_DRIVER"));
-        attention_cudnn_close(&plan);
+        int count = 0;
+        ASSERT_OK(attention_cudnn_count(&target, desc, (enum attention_form)form, &count));
+        for (int choice = 0; choice < count && choice < choices; choice++) {
+            struct attention_cudnn *plan = NULL;
+            vt_status status = attention_cudnn_open(&target, desc, (enum attention_form)form, choice, &plan);
+            printf("\n    %lld queries, %lld keys, d=%lld, %s %d: %s", (long long)desc->queries, (long long)desc->keys,
+                   (long long)desc->head_dim, FORMS[form], choice, status == VT_OK ? "finalised" : status_message());
+            if (status == VT_OK)
+                printf(", workspace %zu", attention_cudnn_workspace(plan));
+            CU_ASSERT(status == VT_OK || strstr(status_message(), "FAILED_CUDA_DRIVER"));
+            attention_cudnn_close(&plan);
+        }
     }
+}
+
+static void test_plan(void)
+{
+    const struct attention_desc b16 = packed(64, 12, 197, 64), h14 = packed(64, 16, 257, 80), large = packed(32, 12, 577, 64);
+    const struct attention_desc class_b16 = one_query(64, 12, 197, 64), class_h14 = one_query(64, 16, 257, 80);
+    check_plans(&b16, 16);
+    check_plans(&h14, 16);
+    check_plans(&large, 1);
+    check_plans(&class_b16, 16);
+    check_plans(&class_h14, 1);
 }
 
 /* Every configuration has words of its own, by which it is found again. */
