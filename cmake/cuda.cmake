@@ -61,7 +61,8 @@ function(vt_cuda_plugin)
     list(APPEND own ${src}/backend/cuda/without/nccl.c)
   endif()
   vt_library_dirs(dirs ${CUDNN_ROOT} $ENV{CUDNN_ROOT} ${NCCL_ROOT} $ENV{NCCL_ROOT})
-  set(shared ${src}/backend/plan.c ${src}/backend/arena.c ${src}/tensor/dtype.c ${src}/comm/comm.c ${src}/base/clock.h)
+  set(shared ${src}/backend/plan.c ${src}/backend/arena.c ${src}/backend/tuning_file.c ${src}/tensor/dtype.c ${src}/comm/comm.c
+    ${src}/base/crc32c.c ${src}/base/file.c ${src}/base/seal.c)
   add_library(vitrail_cuda MODULE ${own} ${shared})
   target_include_directories(vitrail_cuda PRIVATE ${src})
   target_include_directories(vitrail_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS} $<$<BOOL:${VT_CUDNN_INCLUDE}>:${VT_CUDNN_INCLUDE}>
@@ -78,7 +79,7 @@ function(vt_cuda_plugin)
     C_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
     CUDA_RUNTIME_LIBRARY Static LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} POSITION_INDEPENDENT_CODE ON
     LINKER_LANGUAGE CUDA BUILD_RPATH "${CUDAToolkit_LIBRARY_DIR};${dirs}" INSTALL_RPATH "\$ORIGIN;${CUDAToolkit_LIBRARY_DIR};${dirs}")
-  target_link_libraries(vitrail_cuda PRIVATE CUDA::cublasLt CUDA::cudart_static ${CMAKE_DL_LIBS} Threads::Threads m)
+  target_link_libraries(vitrail_cuda PRIVATE vt_proto CUDA::cublasLt CUDA::cudart_static ${CMAKE_DL_LIBS} Threads::Threads m)
   target_link_options(vitrail_cuda PRIVATE -Wl,--no-undefined -Wl,--exclude-libs,ALL)
   install(TARGETS vitrail_cuda LIBRARY DESTINATION lib)
 endfunction()

@@ -48,18 +48,18 @@ struct plugin {
     vt_status (*comm_open)(struct comm *world, struct backend *be, struct comm **out);
 
     /* Choices made by timing (algorithms of matrix products, of attention): the same on every rank and after a resume.
-     * import: before the first plan; text from export of any run; entries of other devices or versions are kept but not
-     * used; later ones win. export: all choices known, one a line, in a fixed order; malloc'ed, the caller frees it
-     * with free(). */
-    vt_status (*tuning_import)(struct backend *be, const char *text);
-    vt_status (*tuning_export)(struct backend *be, char **text);
+     * import: before the first plan; bytes from export of any run (backend/tuning_file.h); entries of other devices or versions
+     * are kept but not used; later ones win. export: all choices known, in a fixed order; malloc'ed, the caller frees
+     * it with free(). */
+    vt_status (*tuning_import)(struct backend *be, const void *bytes, size_t size);
+    vt_status (*tuning_export)(struct backend *be, uint8_t **bytes, size_t *size);
     /* One choice: what is stored for `key` for this device and these libraries (NULL: nothing; valid until the next change),
      * and storing it. Keys and values: printable, no blanks, at most 255 characters. */
     const char *(*tuning_find)(struct backend *be, const char *key);
     void (*tuning_put)(struct backend *be, const char *key, const char *value);
 };
 
-enum { VT_PLUGIN_VERSION = 4 };
+enum { VT_PLUGIN_VERSION = 5 };
 #define VT_PLUGIN_ABI                                                                                                  \
     ((uint32_t)VT_PLUGIN_VERSION << 20 | (uint32_t)((sizeof(struct backend) * 61 + sizeof(struct plugin) * 31 +        \
                                                      sizeof(struct host_api) * 7 + sizeof(struct step_scalars)) &      \

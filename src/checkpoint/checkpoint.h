@@ -40,7 +40,8 @@ struct checkpoint_state {
     char *eval_transform;
     float mean[4], std[4];
     int channels, image_size;
-    char *tuning;            /* opaque bytes as text; may be NULL */
+    uint8_t *tuning;         /* choices made by timing, as in RUN/tuning.pb; may be NULL */
+    size_t tuning_bytes;
     double best_metric;      /* NaN = none yet */
     int64_t best_step;
     int64_t skipped_steps;   /* as non-finite, since the run began */

@@ -5,14 +5,11 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/crc32c.h"
 #include "base/file.h"
+#include "base/seal.h"
 #include "checkpoint.pb-c.h"
 
 enum { FORMAT_VERSION = 1, RECORD_MAX_BYTES = 256 << 20, CLASSES_MAX = 10 * 1000 * 1000, FILES_MAX = 1000 };
-
-/* self_crc32c on the wire: the key (field 2000, four fixed bytes) as a varint of two bytes, then the value. */
-enum { SELF_CRC_KEY = 2000 << 3 | 5, SELF_CRC_BYTES = 6 };
 
 static char *text_or_empty(char *text) { return text ? text : (char *)""; }
 
@@ -46,8 +43,8 @@ static void state_to_message(const struct checkpoint_state *state, Vitrail__Chec
     message->n_mean = message->n_std = sizeof state->mean / sizeof *state->mean;
     message->channels = state->channels;
     message->image_size = state->image_size;
-    message->tuning.data = (uint8_t *)state->tuning;
-    message->tuning.len = state->tuning ? strlen(state->tuning) : 0;
+    message->tuning.data = state->tuning;
+    message->tuning.len = state->tuning ? state->tuning_bytes : 0;
 }
 
 void record_encode(const struct checkpoint_state *state, const struct file_record *files, int file_count,
@@ -69,37 +66,13 @@ void record_encode(const struct checkpoint_state *state, const struct file_recor
     message.files = pointers;
     message.n_files = (size_t)file_count;
     size_t body = vitrail__checkpoint__get_packed_size(&message);
-    *bytes = malloc(body + SELF_CRC_BYTES + 1);
+    *bytes = malloc(body + SEAL_BYTES);
     VT_CHECK(*bytes);
     VT_CHECK(vitrail__checkpoint__pack(&message, *bytes) == body);
     free(list);
     free(pointers);
-    /* By hand, so that it is the last field and there even when it is 0. */
-    uint32_t crc = crc32c(0, *bytes, body);
-    uint8_t *tail = *bytes + body;
-    size_t at = 0;
-    for (uint32_t key = SELF_CRC_KEY; key; key >>= 7)
-        tail[at++] = (uint8_t)((key & 127) | (key > 127 ? 128 : 0));
-    for (int i = 0; i < 4; i++)
-        tail[at++] = (uint8_t)(crc >> (8 * i));
-    VT_CHECK(at == SELF_CRC_BYTES);
-    *size = body + SELF_CRC_BYTES;
-}
-
-static vt_status check_self_crc(const char *path, const uint8_t *bytes, size_t size)
-{
-    if (size < SELF_CRC_BYTES)
-        return VT_FAIL(VT_E_FORMAT, "%s: %zu bytes: not a checkpoint record", path, size);
-    const uint8_t *tail = bytes + size - SELF_CRC_BYTES;
-    uint32_t key = (tail[0] & 127u) | (uint32_t)tail[1] << 7;
-    uint32_t stored = 0, found = crc32c(0, bytes, size - SELF_CRC_BYTES);
-    for (int i = 0; i < 4; i++)
-        stored |= (uint32_t)tail[2 + i] << (8 * i);
-    if (tail[0] < 128 || key != SELF_CRC_KEY)
-        return VT_FAIL(VT_E_FORMAT, "%s: does not end with its checksum: truncated or damaged", path);
-    if (stored != found)
-        return VT_FAIL(VT_E_FORMAT, "%s: damaged: CRC32C %08x, expected %08x", path, found, stored);
-    return VT_OK;
+    seal_write(*bytes, body);
+    *size = body + SEAL_BYTES;
 }
 
 static vt_status decode_file(const char *path, const Vitrail__CheckpointFile *message, struct file_record *file)
@@ -129,9 +102,12 @@ static bool copy_strings(const Vitrail__Checkpoint *message, struct checkpoint_s
         !(state->dataset_uri = strdup(message->dataset_uri)) ||
         !(state->eval_transform = strdup(message->eval_transform)) || !(state->version = strdup(message->writer)))
         return false;
-    if (message->tuning.len &&
-        !(state->tuning = strndup((const char *)message->tuning.data, message->tuning.len)))
-        return false;
+    if (message->tuning.len) {
+        if (!(state->tuning = malloc(message->tuning.len)))
+            return false;
+        memcpy(state->tuning, message->tuning.data, message->tuning.len);
+        state->tuning_bytes = message->tuning.len;
+    }
     state->class_names = calloc(message->n_class_names + 1, sizeof *state->class_names);
     if (!state->class_names)
         return false;
@@ -171,7 +147,7 @@ vt_status record_decode(const char *path, const uint8_t *bytes, size_t size, str
 {
     vt_status status = VT_OK;
     *record = (struct record){0};
-    VT_TRY(check_self_crc(path, bytes, size));
+    VT_TRY(seal_check(path, bytes, size));
     Vitrail__Checkpoint *message = vitrail__checkpoint__unpack(NULL, size, bytes);
     if (!message)
         return VT_FAIL(VT_E_FORMAT, "%s: not a checkpoint record", path);

@@ -25,7 +25,7 @@ const struct verb verbs[] = {
      "  --no-shuffle     keep the source's order: only for data that are mixed already\n"
      "  --dry-run        say what would be packed, write nothing\n",
      verb_pack},
-    {"inspect", "PATH [--json]", "any manifest, index, shard, checkpoint or run as text", "", verb_inspect},
+    {"inspect", "PATH [--json]", "any manifest, index, shard, checkpoint, run or tuning table as text", "", verb_inspect},
     {"verify", "DIR [--threads N]", "decode everything once; report and record bad samples", "", verb_verify},
     {"preview", "CONFIG|RUN [key.path=value ...] -o sheet.png [--step N] [--raw DIR]", "what the model sees: a contact sheet",
      "  -o FILE          contact sheet (PNG)\n"

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/tuning_file.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -125,6 +126,64 @@ out:
     return status;
 }
 
+/* Rows of one place follow each other: whether row i begins one. */
+static bool begins_place(const struct tuning_rows *table, int i)
+{
+    const struct tuning_row *rows = table->rows;
+    return i == 0 || strcmp(rows[i - 1].device, rows[i].device) != 0 || strcmp(rows[i - 1].libraries, rows[i].libraries) != 0;
+}
+
+static struct json *tuning_json(const char *path, const struct tuning_rows *table)
+{
+    struct json *object = json_new_object(), *places = json_new_array(), *choices = NULL;
+    json_set_string(object, "tuning", path);
+    for (int i = 0; i < table->count; i++) {
+        if (begins_place(table, i)) {
+            struct json *place = json_new_object();
+            choices = json_new_object();
+            json_set_string(place, "device", table->rows[i].device);
+            json_set_string(place, "libraries", table->rows[i].libraries);
+            json_set(place, "choices", choices);
+            json_add(places, place);
+        }
+        json_set_string(choices, table->rows[i].key, table->rows[i].value);
+    }
+    json_set(object, "places", places);
+    return object;
+}
+
+static vt_status inspect_tuning(const char *path, bool json)
+{
+    struct tuning_rows table;
+    char *bytes;
+    size_t size;
+    VT_TRY(file_read(path, TUNING_FILE_MAX_BYTES, &bytes, &size));
+    vt_status status = tuning_decode(bytes, size, &table);
+    free(bytes);
+    if (status != VT_OK)
+        return status_prefix(status, "%s", path);
+    if (json) {
+        struct json *object = tuning_json(path, &table);
+        status = json_write_line(object, stdout, "stdout");
+        json_free(&object);
+    } else {
+        printf("%s: %d choice%s made by timing\n", path, table.count, text_s(table.count));
+        for (int i = 0; i < table.count; i++) {
+            if (begins_place(&table, i))
+                printf("%s, %s\n", table.rows[i].device, table.rows[i].libraries);
+            printf("  %s  %s\n", table.rows[i].key, table.rows[i].value);
+        }
+    }
+    tuning_rows_close(&table);
+    return status;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
 /* A checkpoint, a run or a folder of checkpoints: what checkpoint_resolve takes; datasets have a manifest. */
 static bool looks_like_run(const char *path)
 {
@@ -143,11 +202,13 @@ vt_status verb_inspect(int argc, char **argv)
     char **positional;
     int count;
     VT_TRY(args_parse(argc, argv, options, 1, 1, 1, &positional, &count));
-    const char *path = positional[0], *dot = strrchr(path, '.');
+    const char *path = positional[0];
     if (!file_exists(path))
         return VT_FAIL(VT_E_IO, "%s: no such file or folder", path);
-    if (dot && strcmp(dot, ".safetensors") == 0)
+    if (ends_with(path, ".safetensors"))
         return inspect_safetensors(path, json);
+    if (ends_with(path, "tuning.pb"))
+        return inspect_tuning(path, json);
     if (file_is_dir(path) && looks_like_run(path))
         return inspect_checkpoint(path, json);
     const struct inspect_desc desc = {.path = path, .json = json};

@@ -1,19 +1,65 @@
-/* What a run decides by timing, beside the plans' own: kept in the device's table of choices, and so in RUN/tuning.txt. */
+/* What a run decides by timing, beside the plans' own: kept in the device's table of choices, and so in RUN/tuning.pb and
+ * in checkpoints. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "backend/tuning_file.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "checkpoint/checkpoint.h"
 #include "train/trainer.h"
+
+static const char TUNING_FILE[] = "tuning.pb";
+
+/* The copy in the newest checkpoint, if there is one: the state alone is read, as nothing else is needed of it here. One that is
+ * damaged is told of later, when weights are taken from one. */
+static void read_checkpoint(const struct trainer *t, uint8_t **bytes, size_t *size, char *path, size_t path_bytes)
+{
+    struct checkpoint_state state = {0};
+    if (checkpoint_resolve(t->folder.checkpoints, false, path, path_bytes) != VT_OK || checkpoint_read_state(path, &state) != VT_OK)
+        return;
+    *bytes = state.tuning;
+    *size = state.tuning_bytes;
+    state.tuning = NULL;
+    checkpoint_state_close(&state);
+}
+
+vt_status trainer_load_tuning(struct trainer *t)
+{
+    char path[CONFIG_PATH_BYTES + 128];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    vt_status status = VT_OK;
+    if (!t->device.plugin || !t->folder.dir[0])
+        return VT_OK;
+    VT_TRY(path_join(path, sizeof path, t->folder.dir, TUNING_FILE));
+    if (t->comm->rank == 0 && file_exists(path))
+        status = file_read(path, TUNING_FILE_MAX_BYTES, (char **)&bytes, &size);
+    else if (t->comm->rank == 0)
+        read_checkpoint(t, &bytes, &size, path, sizeof path);
+    status = device_tuning_take(&t->device, t->comm, status, bytes, size);
+    return status == VT_OK ? VT_OK : status_prefix(status, "%s", path);
+}
+
+static vt_status save_tuning(struct trainer *t)
+{
+    char path[CONFIG_PATH_BYTES + 16];
+    uint8_t *bytes;
+    size_t size;
+    VT_TRY(path_join(path, sizeof path, t->folder.dir, TUNING_FILE));
+    VT_TRY(device_tuning_bytes(&t->device, &bytes, &size));
+    vt_status status = file_write_atomic(path, bytes, size);
+    free(bytes);
+    return status;
+}
 
 vt_status trainer_share_tuning(struct trainer *t)
 {
-    char path[CONFIG_PATH_BYTES + 16];
-    VT_TRY(device_tuning_share(&t->device, t->comm));
-    if (!t->folder.dir[0])
+    if (!t->device.plugin)
         return VT_OK;
-    VT_TRY(path_join(path, sizeof path, t->folder.dir, "tuning.txt"));
-    return device_tuning_save(&t->device, t->comm, path);
+    VT_TRY(device_tuning_share(&t->device, t->comm));
+    return comm_agree(t->comm, t->comm->rank == 0 && t->folder.dir[0] ? save_tuning(t) : VT_OK);
 }
 
 /* A product that runs on every multiprocessor takes about twice as long while a collective holds some of them: its last blocks

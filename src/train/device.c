@@ -6,11 +6,8 @@
 #include <unistd.h>
 
 #include "backend/plugin.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "train/plugin_load.h"
-
-enum { TUNING_FILE_MAX = 16 << 20 };
 
 /* Whether this rank can have a GPU, and which. Cheap where there is no driver: the plugin (with cuBLASLt behind it) is
  * not loaded then, unless it was named or asked for. */
@@ -119,65 +116,46 @@ void device_describe(char *text, int bytes)
 
 /* ---- tuning ---- */
 
-/* Collective: rank 0's text for all; *text is malloc'ed on every rank. `status` is rank 0's so far. */
-static vt_status spread(struct comm *comm, vt_status status, char **text)
+/* Collective: rank 0's bytes for all; *bytes is malloc'ed on every rank. `status` is rank 0's so far. */
+static vt_status spread(struct comm *comm, vt_status status, uint8_t **bytes, size_t *size)
 {
     VT_TRY(comm_agree(comm, status));
-    int64_t bytes = comm->rank == 0 && *text ? (int64_t)strlen(*text) + 1 : 0;
-    VT_TRY(comm->broadcast(comm, &bytes, sizeof bytes, 0));
-    if (bytes == 0)
+    int64_t shared = comm->rank == 0 && *bytes ? (int64_t)*size : 0;
+    VT_TRY(comm->broadcast(comm, &shared, sizeof shared, 0));
+    *size = (size_t)shared;
+    if (shared == 0)
         return VT_OK;
     if (comm->rank != 0)
-        *text = malloc((size_t)bytes);
+        *bytes = malloc(*size);
     VT_TRY(comm_agree(
-        comm, *text ? VT_OK : VT_FAIL(VT_E_MEMORY, "no memory for a tuning table of %lld bytes", (long long)bytes)));
-    return comm->broadcast(comm, *text, bytes, 0);
+        comm, *bytes ? VT_OK : VT_FAIL(VT_E_MEMORY, "no memory for a tuning table of %lld bytes", (long long)shared)));
+    return comm->broadcast(comm, *bytes, shared, 0);
 }
 
-static vt_status spread_and_import(struct device *device, struct comm *comm, vt_status status, char *text)
+vt_status device_tuning_take(struct device *device, struct comm *comm, vt_status status, uint8_t *bytes, size_t size)
 {
-    status = spread(comm, status, &text);
+    status = spread(comm, status, &bytes, &size);
     if (status == VT_OK)
-        status = comm_agree(comm, text ? device->plugin->tuning_import(device->be, text) : VT_OK);
-    free(text);
+        status = comm_agree(comm, size ? device->plugin->tuning_import(device->be, bytes, size) : VT_OK);
+    free(bytes);
     return status;
-}
-
-vt_status device_tuning_load(struct device *device, struct comm *comm, const char *path)
-{
-    char *text = NULL;
-    size_t size;
-    vt_status status = VT_OK;
-    if (!device->plugin)
-        return VT_OK;
-    if (comm->rank == 0 && file_exists(path))
-        status = file_read(path, TUNING_FILE_MAX, &text, &size);
-    status = spread_and_import(device, comm, status, text);
-    return status == VT_OK ? VT_OK : status_prefix(status, "%s", path);
 }
 
 vt_status device_tuning_share(struct device *device, struct comm *comm)
 {
-    char *text = NULL;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
     if (!device->plugin || comm->size == 1)
         return VT_OK;
-    vt_status status = comm->rank == 0 ? device->plugin->tuning_export(device->be, &text) : VT_OK;
-    return spread_and_import(device, comm, status, text);
+    vt_status status = comm->rank == 0 ? device_tuning_bytes(device, &bytes, &size) : VT_OK;
+    return device_tuning_take(device, comm, status, bytes, size);
 }
 
-vt_status device_tuning_save(const struct device *device, struct comm *comm, const char *path)
+vt_status device_tuning_bytes(const struct device *device, uint8_t **bytes, size_t *size)
 {
-    char *text = NULL;
-    vt_status status = VT_OK;
-    if (!device->plugin)
-        return VT_OK;
-    if (comm->rank == 0) {
-        status = device->plugin->tuning_export(device->be, &text);
-        if (status == VT_OK)
-            status = file_write_atomic(path, text, strlen(text));
-        free(text);
-    }
-    return comm_agree(comm, status);
+    *bytes = NULL;
+    *size = 0;
+    return device->plugin ? device->plugin->tuning_export(device->be, bytes, size) : VT_OK;
 }
 
 void device_tuning_put(struct device *device, const char *key, const char *value)

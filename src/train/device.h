@@ -3,6 +3,8 @@
 #define VT_TRAIN_DEVICE_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "backend/backend.h"
 #include "base/status.h"
@@ -34,12 +36,13 @@ VT_MUST_CHECK vt_status device_check_distinct(const struct device *device, struc
 /* Per rank: one line on what there is for GPU work, for the preflight: versions and GPUs, or why there is none. */
 void device_describe(char *text, int bytes);
 
-/* The table of choices made by timing; nothing to do without a plugin. All collective. Load: rank 0 reads `path`, if it
- * is there, for all. Share: rank 0's table goes to the others, so that all run the same algorithms. Save: rank 0
- * writes. */
-VT_MUST_CHECK vt_status device_tuning_load(struct device *device, struct comm *comm, const char *path);
+/* The table of choices made by timing. Collective, with a plugin. Take: the bytes that rank 0 has (malloc'ed, taken; NULL: none) go
+ * into every rank's table; `status` is rank 0's in getting them, and every rank's verdict. Share: rank 0's table goes to
+ * the others, so that all run the same algorithms. */
+VT_MUST_CHECK vt_status device_tuning_take(struct device *device, struct comm *comm, vt_status status, uint8_t *bytes, size_t size);
 VT_MUST_CHECK vt_status device_tuning_share(struct device *device, struct comm *comm);
-VT_MUST_CHECK vt_status device_tuning_save(const struct device *device, struct comm *comm, const char *path);
+/* Per rank: the table as in tuning.pb; malloc'ed, NULL without a plugin. */
+VT_MUST_CHECK vt_status device_tuning_bytes(const struct device *device, uint8_t **bytes, size_t *size);
 /* Per rank: store a choice; the stored one, NULL when there is none. Keys and values without blanks. */
 void device_tuning_put(struct device *device, const char *key, const char *value);
 const char *device_tuning_find(const struct device *device, const char *key);

@@ -76,6 +76,8 @@ static void describe_state(struct trainer *t, struct checkpoint_state *state)
         .evaluation_owed = t->evaluation_owed,
         .version = copy_text(version_line()),
     };
+    if (device_tuning_bytes(&t->device, &state->tuning, &state->tuning_bytes) != VT_OK)
+        log_warn("checkpoint without the choices made by timing: %s", status_message());
     memcpy(state->mean, t->data.model.mean, sizeof state->mean);
     memcpy(state->std, t->data.model.std, sizeof state->std);
     const struct dataset *dataset = t->data.train.dataset;

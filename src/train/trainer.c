@@ -238,21 +238,12 @@ static vt_status plan_all(struct trainer *t)
 /* Plans time algorithms on a GPU: rank 0 does, the others then take its choices, so that all compute alike. Collective. */
 static vt_status plan_together(struct trainer *t)
 {
-    char path[CONFIG_PATH_BYTES + 16];
-    vt_status status = VT_OK;
     if (!t->device.plugin)
         return comm_agree(t->comm, plan_replicas(t));
-    bool stored = t->folder.dir[0] != '\0';
-    if (stored) {
-        VT_TRY(path_join(path, sizeof path, t->folder.dir, "tuning.txt"));
-        VT_TRY(device_tuning_load(&t->device, t->comm, path));
-    }
+    VT_TRY(trainer_load_tuning(t));
     VT_TRY(comm_agree(t->comm, t->comm->rank == 0 ? plan_all(t) : VT_OK));
-    VT_TRY(device_tuning_share(&t->device, t->comm));
-    if (t->comm->rank != 0)
-        status = plan_all(t);
-    VT_TRY(comm_agree(t->comm, status));
-    return stored ? device_tuning_save(&t->device, t->comm, path) : VT_OK;
+    VT_TRY(trainer_share_tuning(t));
+    return comm_agree(t->comm, t->comm->rank != 0 ? plan_all(t) : VT_OK);
 }
 
 /* Sums over NCCL, unless another way was asked for. Collective. */

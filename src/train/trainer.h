@@ -105,7 +105,9 @@ VT_MUST_CHECK vt_status trainer_open_graphs(struct trainer *trainer);
 VT_MUST_CHECK vt_status trainer_decide_graphs(struct trainer *trainer, double share);
 /* comm.spare_sms, once device_comm is open and before the first plan. Per rank, the same on all. */
 void trainer_spare_multiprocessors(struct trainer *trainer);
-/* Rank 0's table of choices for all, and into the run folder. Collective; nothing to do without a plugin. */
+/* The table of choices. Load: from the run folder (RUN/tuning.pb, else the newest checkpoint). Share: rank 0's for all, and into the
+ * run folder. Collective; nothing to do without a plugin. */
+VT_MUST_CHECK vt_status trainer_load_tuning(struct trainer *trainer);
 VT_MUST_CHECK vt_status trainer_share_tuning(struct trainer *trainer);
 
 /* step.c: one optimizer step. *done gets the result of the previous step (done->step 0: none yet). Logically collective. */

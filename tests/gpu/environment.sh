@@ -93,8 +93,8 @@ plain_libraries=${LD_LIBRARY_PATH:-} # for programs that are not ours
 [ -z "$bundle" ] || use_bundle "$bundle"
 LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} CMAKE_LIBRARY_PATH=${CMAKE_LIBRARY_PATH:-}
 use_cuda
-# What is chosen by timing is kept here for every program and stage; its lines hold for one device and library version.
-VT_CUDA_TUNE_FILE=$build/gpu-tuning.txt
+# What is chosen by timing is kept here for every program and stage; its choices hold for one device and library version.
+VT_CUDA_TUNE_FILE=$build/gpu-tuning.pb
 export VT_CUDA_TUNE_FILE
 if [ -e "$build/libvitrail_cuda.so" ]; then export VITRAIL_PLUGIN="$build/libvitrail_cuda.so"; fi
 

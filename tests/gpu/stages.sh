@@ -132,12 +132,12 @@ stage_ops() {
   [ "$device" = cuda ] || return
   for way in head cudnn-graph cudnn-unified plain; do
     [ $stage_late -eq 0 ] || return
-    ops_case "attention, $way" attention: 150 VT_CUDA_TUNE=off VT_CUDA_TUNE_FILE= VT_CUDA_ATTENTION=$way VT_CUDA_ATTENTION_STRICT=1 || continue
+    ops_case "attention, $way" attention: 150 VT_CUDA_TUNE=off VT_CUDA_ATTENTION=$way VT_CUDA_ATTENTION_STRICT=1 || continue
     [ $way = plain ] || [ "$refused" -gt 0 ] || { stage_failed=1; echo "    took every case, fp32 too: VT_CUDA_ATTENTION_STRICT is not heeded"; }
   done
   for route in fused split scratch; do
     [ $stage_late -eq 0 ] || return
-    ops_case "linear, $route" linear: 120 VT_CUDA_TUNE=off VT_CUDA_TUNE_FILE= VT_CUDA_LINEAR=$route
+    ops_case "linear, $route" linear: 120 VT_CUDA_TUNE=off VT_CUDA_LINEAR=$route
   done
 }
 
@@ -191,7 +191,7 @@ train() {
   shift 3
   if [ ! -e "$state/$stage.$name.log.ok" ]; then
     rm -rf "${state:?}/$name"
-    if [ -e "$state/${tuning:-none}/tuning.txt" ]; then mkdir -p "$state/$name" && cp "$state/$tuning/tuning.txt" "$state/$name/"; fi
+    if [ -e "$state/${tuning:-none}/tuning.pb" ]; then mkdir -p "$state/$name" && cp "$state/$tuning/tuning.pb" "$state/$name/"; fi
   fi
   try "$name" 300 ${launch:-} "$build/vitrail" train "$source/configs/fashion_mnist.yaml" data.train="$data#train" data.val="$data#val" \
     run.dir="$state/$name" train.duration=${steps}steps run.log_every=1 eval.every=${steps}steps checkpoint.every=${steps}steps \
@@ -301,7 +301,7 @@ sanitizer_excludes() {
 sanitize() {
   tool=$1 program=$2 filter=$3
   shift 3
-  try "$tool-$program-$filter" 60 env VT_CUDA_TUNE=off VT_CUDA_TUNE_FILE= VT_CUDA_ATTENTION=head VT_CUDA_LINEAR="${linear:-}" \
+  try "$tool-$program-$filter" 60 env VT_CUDA_TUNE=off VT_CUDA_ATTENTION=head VT_CUDA_LINEAR="${linear:-}" \
     compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 "$@" "$build/tests/$program" cuda "$filter"
   ok=$?
   [ $stage_late -eq 0 ] || return 1

@@ -59,7 +59,10 @@ export VITRAIL_PLUGIN="$fake"
 run 0 train compute.device=cuda run.dir=fake
 says 'fake GPU 0'
 says 'fake: timed'
-grep -q '^fake 1 linear/' fake/tuning.txt || fail "expected the run folder's tuning.txt to have what was timed"
+"$V" inspect fake/tuning.pb >shown || fail "inspect of tuning.pb"
+grep -q '^fake, 1$' shown && grep -q '^  linear/8x16x4  1$' shown || fail "expected the run folder's tuning.pb to have what was timed"
+"$V" inspect fake/tuning.pb --json | grep -q '"places":\[{"device":"fake","libraries":"1","choices":{.*"linear/8x16x4":"1"' ||
+  fail "inspect --json of tuning.pb"
 # Resumed: the stored choices, nothing timed again.
 run 0 train compute.device=cuda run.dir=fake
 says 'fake GPU 0'
@@ -70,10 +73,47 @@ grep -o '"train/loss":[^,]*' ref/metrics.jsonl >ref.loss
 run 0 train compute.device=cuda compute.dtype=fp32 run.dir=same
 grep -o '"train/loss":[^,]*' same/metrics.jsonl >same.loss
 [ -s ref.loss ] && cmp -s ref.loss same.loss || fail "losses differ from ref's"
-# A damaged table is named.
-echo nonsense >fake/tuning.txt
+# Lost, it comes from the newest checkpoint.
+cp fake/tuning.pb whole.pb
+rm fake/tuning.pb
+run 0 train compute.device=cuda run.dir=fake
+silent 'fake: timed'
+cmp -s fake/tuning.pb whole.pb || fail "tuning.pb differs from the one that was lost"
+# A damaged table is named, by every reader.
+head -c 40 whole.pb >fake/tuning.pb
 run 1 train compute.device=cuda run.dir=fake
-says 'fake/tuning.txt: tuning table, line 1'
+says 'error: fake/tuning.pb: tuning table: does not end with its checksum: truncated or damaged'
+[ "$(grep -c error: out)" -eq 1 ] || fail "expected one error line"
+run 1 "$V" inspect fake/tuning.pb
+says 'fake/tuning.pb: tuning table: does not end'
+echo nonsense >fake/tuning.pb
+run 1 train compute.device=cuda run.dir=fake
+says 'fake/tuning.pb: tuning table: does not end'
+
+# Choices kept from program to program: what one has timed the next does not.
+export VT_CUDA_TUNE_FILE="$T/kept-tuning.pb"
+run 0 train compute.device=cuda run.dir=first
+says 'fake: timed'
+cmp -s kept-tuning.pb first/tuning.pb || fail "expected kept-tuning.pb to have what was timed"
+run 0 train compute.device=cuda run.dir=second
+silent 'fake: timed'
+cmp -s second/tuning.pb first/tuning.pb || fail "the second run has other choices"
+rm kept-tuning.pb
+VT_FAKE_GPUS=2 run 0 "$V" train -n 2 tiny.yaml compute.device=cuda comm.backend=mpi run.dir=ranks
+cp kept-tuning.pb alone-tuning.pb
+run 0 train compute.device=cuda data.batch=16 run.dir=other & # two at once
+job=$!
+(run 0 train compute.device=cuda data.batch=24 run.dir=third) >/dev/null 2>&1
+wait $job || fail "one of two at once"
+"$V" inspect kept-tuning.pb >shown
+"$V" inspect alone-tuning.pb >before
+[ -z "$(ls kept-tuning.pb.* 2>/dev/null)" ] || fail "a temporary file is left: $(ls kept-tuning.pb.*)"
+[ "$(grep -cxFf before shown)" -ge "$(($(wc -l <before) - 1))" ] || fail "kept-tuning.pb has lost choices"
+echo nonsense >kept-tuning.pb
+run 1 train compute.device=cuda run.dir=foreign
+says "VT_CUDA_TUNE_FILE: $T/kept-tuning.pb: tuning table: does not end with its checksum"
+[ "$(cat kept-tuning.pb)" = nonsense ] || fail "a file of another kind was written to"
+unset VT_CUDA_TUNE_FILE
 
 # Its 1 GiB: a plan that does not fit is refused with what would.
 run 1 train compute.device=cuda model.image_size=224 model.patch_size=16 model.width=192 model.heads=3 model.mlp_width=768 \

@@ -61,6 +61,7 @@ static void close_fake(struct backend *be)
 {
     if (getenv("VT_FAKE_COUNT"))
         log_warn("fake: %lld graphs launched", (long long)async_of(be)->launches);
+    tuning_kept_save(table);
     tuning_close(&table);
     plain_close(be);
 }
@@ -73,6 +74,11 @@ static vt_status backend_open(const struct backend_desc *desc, struct backend **
     const char *launch_us = getenv("VT_FAKE_LAUNCH_US"), *capture = getenv("VT_FAKE_CAPTURE");
     const char *library = getenv("VT_FAKE_LIBRARY");
     VT_TRY(tuning_open("fake", library ? library : "1", &table));
+    vt_status status = tuning_kept_load(table);
+    if (status != VT_OK) {
+        tuning_close(&table);
+        return status;
+    }
     struct backend *be = *out = async_gpu_open();
     be->name = "cuda";
     be->memory_bytes = (size_t)1 << 30;
@@ -96,20 +102,20 @@ static vt_status comm_open(struct comm *world, struct backend *be, struct comm *
     return fake_comm_open(world, be, out);
 }
 
-static vt_status import_table(struct backend *be, const char *text)
+static vt_status import_table(struct backend *be, const void *bytes, size_t size)
 {
     char libraries[TUNING_WORD_BYTES];
     (void)be;
-    VT_TRY(tuning_import(table, text));
+    VT_TRY(tuning_import(table, bytes, size));
     if (tuning_outdated(table, libraries))
         log_info("tuning     the choices at hand are of other libraries (%s): timed again", libraries);
     return VT_OK;
 }
 
-static vt_status export_table(struct backend *be, char **text)
+static vt_status export_table(struct backend *be, uint8_t **bytes, size_t *size)
 {
     (void)be;
-    return tuning_export(table, text);
+    return tuning_export(table, bytes, size);
 }
 
 static const char *find(struct backend *be, const char *key)

@@ -92,7 +92,7 @@ echo "ok resumed"
 # auto: on where enqueueing is what takes the time; the choice is kept, and a resume asks the clock no more.
 VT_FAKE_LAUNCH_US=2000 run 0 train tiny.yaml run.dir=slow
 says 'graphs     on: enqueueing takes the host'
-grep -q '^fake 1 graphs/.* on,' slow/tuning.txt || fail "the choice is not in tuning.txt"
+"$V" inspect slow/tuning.pb | grep -q '^  graphs/.* on,' || fail "the choice is not in tuning.pb"
 same one-off slow
 mkdir kept
 (VT_FAKE_LAUNCH_US=2000 exec "$V" train tiny.yaml run.dir=kept) >out 2>&1 &
@@ -112,13 +112,14 @@ same nccl-off slow2
 echo "ok auto"
 
 # Other libraries: what was chosen for the old ones is timed again, with one line that says so.
-sed -i 's/^fake 1 /fake 0 /' one-on/tuning.txt
-run 0 train tiny.yaml compute.graphs=on run.dir=one-on
-[ "$(grep -c 'are of other libraries (0): timed again' out)" -eq 1 ] || fail "expected one line on the libraries"
+VT_FAKE_LIBRARY=2 run 0 train tiny.yaml compute.graphs=on run.dir=one-on
+[ "$(grep -c 'are of other libraries (1): timed again' out)" -eq 1 ] || fail "expected one line on the libraries"
 says 'fake: timed'
-run 0 train tiny.yaml compute.graphs=on run.dir=one-on
+VT_FAKE_LIBRARY=2 run 0 train tiny.yaml compute.graphs=on run.dir=one-on
 silent 'other libraries'
 silent 'fake: timed'
+run 0 train tiny.yaml compute.graphs=on run.dir=one-on
+silent 'fake: timed' # the old libraries' are still there
 
 # What cannot be captured runs as without graphs.
 VT_FAKE_CAPTURE=no run 0 train tiny.yaml compute.graphs=on run.dir=refused

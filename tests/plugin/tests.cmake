@@ -26,9 +26,9 @@ if(TARGET vitrail AND TARGET vt_backend_ref AND MPIRUN)
   set(src ${CMAKE_SOURCE_DIR}/src)
   file(GLOB fake_ref ${src}/backend/ref/*.c)
   add_library(fake_plugin MODULE ${plugin}/fake_plugin.c ${plugin}/fake_comm.c ${plugin}/async_ops.c ${src}/backend/cuda/host_shim.c
-    ${src}/backend/cuda/tuning.c ${fake_ref} ${src}/backend/plan.c ${src}/backend/synchronous.c ${src}/tensor/dtype.c
-    ${src}/tensor/normal.c ${src}/base/philox.c)
-  target_link_libraries(fake_plugin PRIVATE vt_flags Threads::Threads m)
+    ${src}/backend/cuda/tuning.c ${src}/backend/tuning_file.c ${fake_ref} ${src}/backend/plan.c ${src}/backend/synchronous.c
+    ${src}/tensor/dtype.c ${src}/tensor/normal.c ${src}/base/philox.c ${src}/base/crc32c.c ${src}/base/file.c ${src}/base/seal.c)
+  target_link_libraries(fake_plugin PRIVATE vt_flags vt_proto Threads::Threads m)
   target_include_directories(fake_plugin PRIVATE ${plugin} ${CMAKE_CURRENT_SOURCE_DIR}/support)
   set_target_properties(fake_plugin PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests C_VISIBILITY_PRESET hidden)
   target_link_options(fake_plugin PRIVATE -Wl,--no-undefined)

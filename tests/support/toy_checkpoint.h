@@ -92,7 +92,7 @@ static inline struct checkpoint_state toy_state(int64_t step)
         .batch = 256, .attempt = 1, .world_size = 3, .config_yaml = "model:\n  name: vit\n",
         .model_config_json = "{\"architecture\": \"vit_tiny\"}\n", .dataset_fingerprint = 0xfedcba9876543210ull,
         .dataset_uri = "toy#train", .class_names = toy_classes, .class_count = 3, .eval_transform = "resize(8)",
-        .mean = {0.5f, 0.25f, 0.125f}, .std = {1, 2, 3}, .channels = 3, .image_size = 8, .tuning = "gemm=1;",
+        .mean = {0.5f, 0.25f, 0.125f}, .std = {1, 2, 3}, .channels = 3, .image_size = 8, .tuning = (uint8_t *)"\0gemm\0", .tuning_bytes = 6,
         .best_metric = NAN, .best_step = -1, .skipped_steps = 1, .nonfinite_streak = 1, .evaluation_owed = true,
         .version = "vitrail test"};
 }

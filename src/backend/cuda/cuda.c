@@ -146,7 +146,8 @@ static vt_status read_properties(struct cuda_backend *cuda)
     snprintf(device, sizeof device, "%.120s/sm_%d/%d", p.name, cuda->sm, cuda->multiprocessors);
     snprintf(libraries, sizeof libraries, "cublaslt-%zu,cudnn-%zu", cublasLtGetVersion(),
              cudnn_load() == VT_OK ? cudnn_version() : 0);
-    return tuning_open(device, libraries, &cuda->tuning);
+    VT_TRY(tuning_open(device, libraries, &cuda->tuning));
+    return cuda->tune ? tuning_kept_load(cuda->tuning) : VT_OK;
 }
 
 static vt_status open_streams(struct cuda_backend *cuda)
@@ -171,6 +172,8 @@ static void close_backend(struct backend *be)
     for (int i = 0; i < STREAM_COUNT; i++)
         if (cuda->streams[i])
             (void)cudaStreamDestroy(cuda->streams[i]);
+    if (cuda->tune)
+        tuning_kept_save(cuda->tuning);
     tuning_close(&cuda->tuning);
     free(cuda);
 }
@@ -187,8 +190,8 @@ static vt_status open_device(struct cuda_backend *cuda)
     return VT_OK;
 }
 
-/* Timing is on, unless VT_CUDA_TUNE=off: then the first candidate is taken, to tell a wrong choice from a wrong kernel.
- */
+/* Timing is on, unless VT_CUDA_TUNE=off: then the first candidate is taken, to tell a wrong choice from a wrong kernel, and
+ * VT_CUDA_TUNE_FILE has no say. */
 static vt_status select_tuning(struct cuda_backend *cuda)
 {
     const char *wish = getenv("VT_CUDA_TUNE");

@@ -10,19 +10,19 @@
 
 __attribute__((visibility("default"))) vitrail_plugin_function vitrail_plugin;
 
-static vt_status tuning_import_text(struct backend *be, const char *text)
+static vt_status tuning_import_here(struct backend *be, const void *bytes, size_t size)
 {
     char libraries[TUNING_WORD_BYTES];
     struct tuning *tuning = ((struct cuda_backend *)be)->tuning;
-    VT_TRY(tuning_import(tuning, text));
+    VT_TRY(tuning_import(tuning, bytes, size));
     if (tuning_outdated(tuning, libraries))
         log_info("tuning     the choices at hand are of other libraries (%s): timed again", libraries);
     return VT_OK;
 }
 
-static vt_status tuning_export_text(struct backend *be, char **text)
+static vt_status tuning_export_here(struct backend *be, uint8_t **bytes, size_t *size)
 {
-    return tuning_export(((struct cuda_backend *)be)->tuning, text);
+    return tuning_export(((struct cuda_backend *)be)->tuning, bytes, size);
 }
 
 static const char *tuning_find_here(struct backend *be, const char *key)
@@ -54,8 +54,8 @@ vt_status vitrail_plugin(uint32_t abi, const struct host_api *host, struct plugi
                               .describe = cuda_describe,
                               .backend_open = backend_cuda_open,
                               .comm_open = comm_nccl_open,
-                              .tuning_import = tuning_import_text,
-                              .tuning_export = tuning_export_text,
+                              .tuning_import = tuning_import_here,
+                              .tuning_export = tuning_export_here,
                               .tuning_find = tuning_find_here,
                               .tuning_put = tuning_put_here};
     describe_versions(plugin->versions, sizeof plugin->versions);

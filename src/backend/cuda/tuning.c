@@ -5,30 +5,26 @@
 #include <string.h>
 
 #include "base/check.h"
-
-static const char HEADER[] = "vitrail-tuning 1";
+#include "base/file.h"
+#include "base/log.h"
 
 struct entry {
-    char *name; /* "DEVICE LIBRARIES KEY" */
-    char *value;
+    char *device, *libraries, *key, *value;
+    bool put; /* made here, not imported */
 };
 
 struct tuning {
-    char place[2 * TUNING_WORD_BYTES]; /* "DEVICE LIBRARIES " of this process */
-    size_t device_length;              /* of its "DEVICE " */
+    char device[TUNING_WORD_BYTES], libraries[TUNING_WORD_BYTES]; /* of this process */
     struct entry *entries;
     int count, capacity;
 };
 
-/* A word of the text and the blank after it; returns the end. */
-static char *write_word(char *at, const char *text)
+static void write_word(char word[TUNING_WORD_BYTES], const char *text)
 {
-    const char *end = at + TUNING_WORD_BYTES - 2;
-    for (const char *p = text; *p && at < end; p++)
-        *at++ = *p > ' ' && *p < 0x7f ? *p : '_';
-    *at++ = ' ';
-    *at = '\0';
-    return at;
+    size_t i = 0;
+    for (; text[i] && i < TUNING_WORD_BYTES - 1; i++)
+        word[i] = text[i] > ' ' && text[i] < 0x7f ? text[i] : '_';
+    word[i] = '\0';
 }
 
 vt_status tuning_open(const char *device, const char *libraries, struct tuning **out)
@@ -36,37 +32,37 @@ vt_status tuning_open(const char *device, const char *libraries, struct tuning *
     struct tuning *tuning = calloc(1, sizeof *tuning);
     if (!tuning)
         return VT_FAIL(VT_E_MEMORY, "no memory for the tuning table");
-    char *end = write_word(tuning->place, device);
-    tuning->device_length = (size_t)(end - tuning->place);
-    write_word(end, libraries);
+    write_word(tuning->device, device);
+    write_word(tuning->libraries, libraries);
     *out = tuning;
     return VT_OK;
-}
-
-static void clear(struct tuning *tuning)
-{
-    for (int i = 0; i < tuning->count; i++) {
-        free(tuning->entries[i].name);
-        free(tuning->entries[i].value);
-    }
-    free(tuning->entries);
-    tuning->entries = NULL;
-    tuning->count = tuning->capacity = 0;
 }
 
 void tuning_close(struct tuning **tuning)
 {
     if (!*tuning)
         return;
-    clear(*tuning);
+    for (int i = 0; i < (*tuning)->count; i++) {
+        struct entry *entry = &(*tuning)->entries[i];
+        free(entry->device);
+        free(entry->libraries);
+        free(entry->key);
+        free(entry->value);
+    }
+    free((*tuning)->entries);
     free(*tuning);
     *tuning = NULL;
 }
 
-static struct entry *lookup(const struct tuning *tuning, const char *name)
+static bool is_at(const struct entry *entry, const char *device, const char *libraries)
+{
+    return strcmp(entry->libraries, libraries) == 0 && strcmp(entry->device, device) == 0;
+}
+
+static struct entry *lookup(const struct tuning *tuning, const char *device, const char *libraries, const char *key)
 {
     for (int i = 0; i < tuning->count; i++)
-        if (strcmp(tuning->entries[i].name, name) == 0)
+        if (strcmp(tuning->entries[i].key, key) == 0 && is_at(&tuning->entries[i], device, libraries))
             return &tuning->entries[i];
     return NULL;
 }
@@ -78,13 +74,15 @@ static char *copy_of(const char *text)
     return copy;
 }
 
-static void put(struct tuning *tuning, const char *name, const char *value)
+static void enter(struct tuning *tuning, const struct tuning_row *row, bool put)
 {
-    struct entry *entry = lookup(tuning, name);
+    struct entry *entry = lookup(tuning, row->device, row->libraries, row->key);
+    if (entry && strcmp(entry->value, row->value) == 0)
+        return;
     if (entry) {
-        char *fresh = copy_of(value);
         free(entry->value);
-        entry->value = fresh;
+        entry->value = copy_of(row->value);
+        entry->put = put;
         return;
     }
     if (tuning->count == tuning->capacity) {
@@ -92,131 +90,128 @@ static void put(struct tuning *tuning, const char *name, const char *value)
         tuning->entries = realloc(tuning->entries, (size_t)tuning->capacity * sizeof *tuning->entries);
         VT_CHECKF(tuning->entries != NULL, "no memory for %d tuning entries", tuning->capacity);
     }
-    tuning->entries[tuning->count++] = (struct entry){copy_of(name), copy_of(value)};
-}
-
-static bool is_word(const char *text)
-{
-    size_t length = strlen(text);
-    if (length == 0 || length >= TUNING_WORD_BYTES)
-        return false;
-    for (const char *p = text; *p; p++)
-        if (*p <= ' ' || *p >= 0x7f)
-            return false;
-    return true;
-}
-
-static void name_of(const struct tuning *tuning, const char *key, char name[3 * TUNING_WORD_BYTES])
-{
-    VT_CHECKF(is_word(key), "tuning key '%s'", key);
-    snprintf(name, 3 * TUNING_WORD_BYTES, "%s%s", tuning->place, key);
+    tuning->entries[tuning->count++] =
+        (struct entry){copy_of(row->device), copy_of(row->libraries), copy_of(row->key), copy_of(row->value), put};
 }
 
 const char *tuning_find(const struct tuning *tuning, const char *key)
 {
-    char name[3 * TUNING_WORD_BYTES];
-    name_of(tuning, key, name);
-    const struct entry *entry = lookup(tuning, name);
+    VT_CHECKF(tuning_is_word(key), "tuning key '%s'", key);
+    const struct entry *entry = lookup(tuning, tuning->device, tuning->libraries, key);
     return entry ? entry->value : NULL;
 }
 
 void tuning_put(struct tuning *tuning, const char *key, const char *value)
 {
-    char name[3 * TUNING_WORD_BYTES];
-    VT_CHECKF(is_word(value), "tuning value '%s' of %s", value, key);
-    name_of(tuning, key, name);
-    put(tuning, name, value);
+    const struct tuning_row row = {tuning->device, tuning->libraries, key, value};
+    VT_CHECKF(tuning_is_word(key), "tuning key '%s'", key);
+    VT_CHECKF(tuning_is_word(value), "tuning value '%s' of %s", value, key);
+    enter(tuning, &row, true);
 }
 
-static vt_status bad_line(int number, const char *expected)
+vt_status tuning_import(struct tuning *tuning, const void *bytes, size_t size)
 {
-    return VT_FAIL(VT_E_FORMAT, "tuning table, line %d: expected %s", number, expected);
-}
-
-/* line: DEVICE LIBRARIES KEY VALUE; cut into name and value in place. */
-static vt_status parse_line(char *line, int number, char **value)
-{
-    int blanks = 0;
-    char *last = NULL;
-    for (char *p = line; *p; p++)
-        if (*p == ' ') {
-            blanks++;
-            last = p;
-        }
-    if (blanks != 3)
-        return bad_line(number, "four words: device, library versions, key, value");
-    *last = '\0';
-    *value = last + 1;
-    char words[3 * TUNING_WORD_BYTES], *rest = words;
-    if (strlen(line) >= sizeof words)
-        return bad_line(number, "words of at most 255 printable characters");
-    memcpy(words, line, strlen(line) + 1);
-    bool good = is_word(*value);
-    for (char *word; (word = strsep(&rest, " "));)
-        good = good && is_word(word);
-    return good ? VT_OK : bad_line(number, "words of at most 255 printable characters");
-}
-
-static vt_status import_lines(struct tuning *tuning, char *text)
-{
-    char *rest = text, *line = strsep(&rest, "\n");
-    if (strcmp(line, HEADER) != 0)
-        return bad_line(1, "\"vitrail-tuning 1\"");
-    for (int number = 2; (line = strsep(&rest, "\n")); number++) {
-        char *value;
-        if (!*line)
-            continue;
-        VT_TRY(parse_line(line, number, &value));
-        if (tuning)
-            put(tuning, line, value);
-    }
+    struct tuning_rows rows;
+    VT_TRY(tuning_decode(bytes, size, &rows));
+    for (int i = 0; i < rows.count; i++)
+        enter(tuning, &rows.rows[i], false);
+    tuning_rows_close(&rows);
     return VT_OK;
-}
-
-vt_status tuning_import(struct tuning *tuning, const char *text)
-{
-    char *copy = copy_of(text);
-    vt_status status = import_lines(NULL, copy); /* looks first */
-    free(copy);
-    VT_TRY(status);
-    copy = copy_of(text);
-    status = import_lines(tuning, copy);
-    free(copy);
-    return status;
 }
 
 bool tuning_outdated(const struct tuning *tuning, char libraries[TUNING_WORD_BYTES])
 {
     const char *found = NULL;
     for (int i = 0; i < tuning->count; i++) {
-        const char *name = tuning->entries[i].name;
-        if (strncmp(name, tuning->place, strlen(tuning->place)) == 0)
+        const struct entry *entry = &tuning->entries[i];
+        if (is_at(entry, tuning->device, tuning->libraries))
             return false;
-        if (strncmp(name, tuning->place, tuning->device_length) == 0)
-            found = name + tuning->device_length;
+        if (strcmp(entry->device, tuning->device) == 0)
+            found = entry->libraries;
     }
     if (found)
-        snprintf(libraries, TUNING_WORD_BYTES, "%.*s", (int)strcspn(found, " "), found);
+        snprintf(libraries, TUNING_WORD_BYTES, "%s", found);
     return found != NULL;
 }
 
-static int by_name(const void *a, const void *b)
+static int by_place_and_key(const void *left, const void *right)
 {
-    return strcmp((*(const struct entry *const *)a)->name, (*(const struct entry *const *)b)->name);
+    const struct tuning_row *a = left, *b = right;
+    int order = strcmp(a->device, b->device);
+    if (order == 0)
+        order = strcmp(a->libraries, b->libraries);
+    return order ? order : strcmp(a->key, b->key);
 }
 
-vt_status tuning_export(const struct tuning *tuning, char **text)
+vt_status tuning_export(const struct tuning *tuning, uint8_t **bytes, size_t *size)
 {
-    size_t bytes = 0;
-    const struct entry **sorted = calloc((size_t)tuning->count + 1, sizeof *sorted);
-    FILE *out = open_memstream(text, &bytes);
-    VT_CHECKF(sorted && out, "no memory for the tuning table's text");
+    struct tuning_row *rows = calloc((size_t)tuning->count + 1, sizeof *rows);
+    if (!rows)
+        return VT_FAIL(VT_E_MEMORY, "no memory for the tuning table");
+    for (int i = 0; i < tuning->count; i++) {
+        const struct entry *entry = &tuning->entries[i];
+        rows[i] = (struct tuning_row){entry->device, entry->libraries, entry->key, entry->value};
+    }
+    qsort(rows, (size_t)tuning->count, sizeof *rows, by_place_and_key);
+    vt_status status = tuning_encode(rows, tuning->count, bytes, size);
+    free(rows);
+    return status;
+}
+
+/* ---- kept from program to program ---- */
+
+static const char *kept_path(void)
+{
+    const char *path = getenv("VT_CUDA_TUNE_FILE");
+    return path && *path ? path : NULL;
+}
+
+static vt_status read_kept(struct tuning *tuning, const char *path)
+{
+    char *bytes = NULL;
+    size_t size;
+    if (!file_exists(path))
+        return VT_OK;
+    vt_status status = file_read(path, TUNING_FILE_MAX_BYTES, &bytes, &size);
+    if (status == VT_OK && (status = tuning_import(tuning, bytes, size)) != VT_OK)
+        status = status_prefix(status, "%s", path);
+    free(bytes);
+    return status;
+}
+
+vt_status tuning_kept_load(struct tuning *tuning)
+{
+    const char *path = kept_path();
+    vt_status status = path ? read_kept(tuning, path) : VT_OK;
+    return status == VT_OK ? VT_OK : status_prefix(status, "VT_CUDA_TUNE_FILE");
+}
+
+/* What was put here over what the file has by now. */
+static vt_status write_kept(const struct tuning *tuning, const char *path)
+{
+    struct tuning *kept = NULL;
+    uint8_t *bytes = NULL;
+    size_t size;
+    vt_status status;
+    VT_TRY_OUT(tuning_open(tuning->device, tuning->libraries, &kept));
+    VT_TRY_OUT(read_kept(kept, path));
     for (int i = 0; i < tuning->count; i++)
-        sorted[i] = &tuning->entries[i];
-    qsort(sorted, (size_t)tuning->count, sizeof *sorted, by_name);
-    fprintf(out, "%s\n", HEADER);
-    for (int i = 0; i < tuning->count; i++)
-        fprintf(out, "%s %s\n", sorted[i]->name, sorted[i]->value);
-    free(sorted);
-    return fclose(out) == 0 ? VT_OK : VT_FAIL(VT_E_MEMORY, "no memory for the tuning table's text");
+        if (tuning->entries[i].put)
+            tuning_put(kept, tuning->entries[i].key, tuning->entries[i].value);
+    VT_TRY_OUT(tuning_export(kept, &bytes, &size));
+    VT_TRY_OUT(file_write_atomic(path, bytes, size));
+out:
+    tuning_close(&kept);
+    free(bytes);
+    return status;
+}
+
+void tuning_kept_save(const struct tuning *tuning)
+{
+    const char *path = kept_path();
+    bool changed = false;
+    for (int i = 0; tuning && i < tuning->count; i++)
+        changed = changed || tuning->entries[i].put;
+    if (path && changed && write_kept(tuning, path) != VT_OK)
+        log_warn("tuning     VT_CUDA_TUNE_FILE is not written: %s", status_message());
 }
