@@ -15,19 +15,19 @@ template <int N, typename T>
 __global__ void __launch_bounds__(THREADS)
     dropout_kernel(const T *x, T *y, uint32_t batch, uint32_t vectors, dropout_args d)
 {
-    uint64_t i = (uint64_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= (uint64_t)batch * vectors)
+    uint32_t i = blockIdx.x * THREADS + threadIdx.x;
+    if (i >= batch * vectors)
         return;
-    uint32_t image = (uint32_t)(i / vectors), element = (uint32_t)(i % vectors) * N;
+    uint32_t image = i / vectors, element = i % vectors * N;
     float value[N], keep[N];
-    load_n<N>(x + i * N, value);
+    load_n<N>(x + (uint64_t)i * N, value);
     if (d.rate > 0) {
         draw_keep<N>(d, d.position[image], element, keep);
 #pragma unroll
         for (int j = 0; j < N; j++)
             value[j] = keep[j] == 0 ? 0.0f : value[j] * keep[j];
     }
-    store_n<N>(y + i * N, value);
+    store_n<N>(y + (uint64_t)i * N, value);
 }
 
 static void dropout_forward(struct op_plan *plan, const void *x, void *y, const struct op_random *random)
@@ -48,7 +48,7 @@ static vt_status plan_dropout(struct backend *be, const struct dropout_desc *des
 {
     VT_CHECK(desc->batch > 0 && desc->row_elements > 0 && rate_ok(desc->rate, desc->row_elements));
     VT_TRY(cuda_check_dtype("dropout", desc->dtype));
-    VT_TRY(check_elements("dropout", desc->batch * desc->row_elements));
+    VT_TRY(check_threads("dropout", desc->batch * desc->row_elements, desc->row_elements % VECTOR == 0 ? VECTOR : 1));
     struct dropout_plan *made;
     VT_TRY(cuda_plan_new(be, "elements", sizeof *made, 0, (void **)&made));
     made->desc = *desc;

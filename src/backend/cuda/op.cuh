@@ -97,6 +97,16 @@ static inline vt_status check_elements(const char *op, int64_t elements)
                    (long long)limit);
 }
 
+/* The same where threads are numbered by 32 bits: divisions by 64 take some hundred instructions. */
+static inline vt_status check_threads(const char *op, int64_t elements, int per_thread)
+{
+    const int64_t limit = (int64_t)(UINT32_MAX - 1024) * per_thread;
+    if (elements <= limit)
+        return VT_OK;
+    return VT_FAIL(VT_E_UNSUPPORTED, "cuda: %s of %lld elements, expected at most %lld", op, (long long)elements,
+                   (long long)limit);
+}
+
 /* Rates in [0, 1), and 32-bit element indices when one is drawn. */
 static inline bool rate_ok(float rate, int64_t row_elements)
 {

@@ -1,7 +1,7 @@
 /* u8 [B,H,W,C] -> normalised patches [B*n, C*P*P]. A thread takes 8 pixels of a line (1 where 8 does not divide the
  * patch), reads their channels together, and writes each channel's run. Moves one byte and one T an element; bound by
- * memory. Mixing is a kernel of its own beside the plain one: a thread whose pixels are mixed reads the partner's 8 too (a
- * row is then read twice, the second time mostly from L2), one whose pixels are all erased reads none. */
+ * memory. Mixing is a kernel of its own beside the plain one: a thread whose pixels are mixed reads the partner's 8 too
+ * (a row is then read twice, the second time mostly from L2), one whose pixels are all erased reads none. */
 #include "backend/cuda/op.cuh"
 #include "backend/cuda/philox.cuh"
 
@@ -40,11 +40,11 @@ struct run {
 template <int N, int C> __device__ inline bool run_of(const patchify_args &a, run &r)
 {
     uint32_t runs = a.width / N; /* of a line */
-    uint64_t i = (uint64_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= (uint64_t)a.batch * a.height * runs)
+    uint32_t i = blockIdx.x * THREADS + threadIdx.x;
+    if (i >= a.batch * a.height * runs)
         return false;
-    uint32_t line = (uint32_t)(i / runs);
-    r.x = (uint32_t)(i % runs) * N;
+    uint32_t line = i / runs;
+    r.x = i % runs * N;
     r.y = line % a.height;
     r.image = line / a.height;
     r.pixel = (uint64_t)line * a.width + r.x;
@@ -143,8 +143,8 @@ __device__ inline void mix_values(const patchify_args &a, const mix_args &m, con
             value[k] = other[k];
 }
 
-/* sqrt 2 erfinv(x), x = 2 (k + 1/2) / 2^24 - 1 exactly, k the word's upper 24 bits; two polynomials in ln(1 - x^2) (Giles,
- * "Approximating the erfinv function", GPU Computing Gems 2, 2011). */
+/* sqrt 2 erfinv(x), x = 2 (k + 1/2) / 2^24 - 1 exactly, k the word's upper 24 bits; two polynomials in ln(1 - x^2)
+ * (Giles, "Approximating the erfinv function", GPU Computing Gems 2, 2011). */
 __device__ inline float normal_of(uint32_t word)
 {
     float x = (float)((int32_t)(word >> 7 | 1u) - (1 << 24)) * 0x1p-24f, size = fabsf(x);
@@ -269,6 +269,11 @@ static mix_args mix_of(const struct patchify_desc *d, const struct patchify_mix 
     return m;
 }
 
+static int pixels_per_thread(const struct patchify_desc *d)
+{
+    return d->patch % VECTOR == 0 ? VECTOR : 1;
+}
+
 static void patchify_forward(struct op_plan *plan, const uint8_t *images, const struct patchify_mix *mix, void *patches,
                              const struct op_random *random)
 {
@@ -276,7 +281,7 @@ static void patchify_forward(struct op_plan *plan, const uint8_t *images, const 
     VT_CHECK(!mix || patchify_mix_ok(d, mix, random));
     bool mixed = mix && (mix->lambda || mix->cutmix || mix->erase);
     patchify_args a = args_of(d, images);
-    int per_thread = d->patch % VECTOR == 0 ? VECTOR : 1;
+    int per_thread = pixels_per_thread(d);
     dim3 grid((unsigned)divide_up(d->batch * d->height * (d->width / per_thread), THREADS));
     with_type(d->dtype, [&](auto zero) {
         using T = decltype(zero);
@@ -298,7 +303,7 @@ static vt_status plan_patchify(struct backend *be, const struct patchify_desc *d
     for (int64_t c = 0; c < desc->channels; c++)
         VT_CHECKF(desc->std[c] > 0, "patchify: std of channel %d is not positive", (int)c);
     VT_TRY(cuda_check_dtype("patchify", desc->dtype));
-    VT_TRY(check_elements("patchify", desc->batch * desc->height * desc->width));
+    VT_TRY(check_threads("patchify", desc->batch * desc->height * desc->width, pixels_per_thread(desc)));
     struct patchify_plan *made;
     VT_TRY(cuda_plan_new(be, "runs", sizeof *made, 0, (void **)&made));
     made->desc = *desc;

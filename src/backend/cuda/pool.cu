@@ -61,10 +61,10 @@ template <int N, typename T>
 __global__ void __launch_bounds__(THREADS) pool_backward_kernel(const T *dy, T *dx, pool_shape s)
 {
     uint32_t vectors = (uint32_t)(s.width / N);
-    uint64_t i = (uint64_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= (uint64_t)s.batch * (uint32_t)s.tokens * vectors)
+    uint32_t i = blockIdx.x * THREADS + threadIdx.x;
+    if (i >= (uint32_t)s.batch * (uint32_t)s.tokens * vectors)
         return;
-    uint32_t row = (uint32_t)(i / vectors), c = (uint32_t)(i % vectors) * N, image = row / (uint32_t)s.tokens;
+    uint32_t row = i / vectors, c = i % vectors * N, image = row / (uint32_t)s.tokens;
     int token = (int)(row % (uint32_t)s.tokens);
     float value[N] = {};
     if (token >= s.begin && token < s.end) {
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(THREADS) pool_backward_kernel(const T *dy, T *
         for (int j = 0; j < N; j++)
             value[j] *= s.weight;
     }
-    store_n<N>(dx + i * N, value);
+    store_n<N>(dx + (uint64_t)i * N, value);
 }
 
 static void pool_forward(struct op_plan *plan, const void *x, void *y)
@@ -107,7 +107,7 @@ static vt_status plan_pool(struct backend *be, const struct pool_desc *desc, str
     VT_CHECKF(desc->kind != POOL_CLS || desc->prefix == 1, "pooling by a class token that is not there");
     VT_CHECKF(desc->kind != POOL_MEAN || desc->prefix < desc->tokens, "mean over no tokens");
     VT_TRY(cuda_check_dtype("pool", desc->dtype));
-    VT_TRY(check_elements("pool", desc->batch * desc->tokens * desc->width));
+    VT_TRY(check_threads("pool", desc->batch * desc->tokens * desc->width, desc->width % VECTOR == 0 ? VECTOR : 1));
     struct pool_plan *made;
     VT_TRY(cuda_plan_new(be, "columns", sizeof *made, 0, (void **)&made));
     made->desc = *desc;

@@ -104,12 +104,36 @@ __device__ inline void store8(bf16 *to, const float value[VECTOR])
 }
 
 /* One kernel body for vectors (N = VECTOR) and for widths that vectors do not divide (N = 1). */
-template <int N, typename T> __device__ inline void load_n(const T *from, float *value)
+template <typename T> struct packed1 {
+    T value;
+};
+template <int N, typename T> struct packed_type {
+    typedef packed8<T> type;
+};
+template <typename T> struct packed_type<1, T> {
+    typedef packed1<T> type;
+};
+template <int N, typename T> using packed_n = typename packed_type<N, T>::type;
+
+template <int N, typename T> __device__ inline packed_n<N, T> fetch_n(const T *from)
 {
     if constexpr (N == VECTOR)
-        load8(from, value);
+        return fetch8(from);
     else
-        value[0] = to_float(from[0]);
+        return packed1<T>{from[0]};
+}
+
+template <int N, typename P> __device__ inline void unpack_n(const P &from, float *value)
+{
+    if constexpr (N == VECTOR)
+        unpack8(from, value);
+    else
+        value[0] = to_float(from.value);
+}
+
+template <int N, typename T> __device__ inline void load_n(const T *from, float *value)
+{
+    unpack_n<N>(fetch_n<N>(from), value);
 }
 
 template <int N, typename T> __device__ inline void store_n(T *to, const float *value)
