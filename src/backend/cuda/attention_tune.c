@@ -15,7 +15,8 @@ struct rig {
     bool backward;
     struct attention_call call;
     struct op_random random;
-    struct attention_sums sums;
+    struct attention_sums sums, again; /* what a way makes of them, and a pass over its gradients */
+    float *partial_sums;               /* of that pass */
     struct attention_check *check;
     void *memory; /* one allocation behind all pointers of `call` */
     void *output; /* the part of it that the ways write */
@@ -80,6 +81,21 @@ static void *random_pattern(const struct attention_desc *d)
     return pattern;
 }
 
+static size_t sums_bytes(const struct attention_desc *d)
+{
+    return padded(6 * d->heads * d->head_dim, 4) + attention_sums_workspace(d);
+}
+
+static void lay_out_sums(struct rig *r, char *memory)
+{
+    const int64_t width = r->desc->heads * r->desc->head_dim;
+    float *sum = (float *)(void *)memory;
+    r->sums = (struct attention_sums){sum, sum + width, sum + 2 * width, false};
+    r->again = (struct attention_sums){sum + 3 * width, sum + 4 * width, sum + 5 * width, false};
+    r->partial_sums = (float *)(void *)(memory + padded(6 * width, 4));
+    r->call.sums = &r->sums;
+}
+
 static vt_status open_rig(struct rig *r)
 {
     const struct attention_desc *d = r->desc;
@@ -87,7 +103,7 @@ static vt_status open_rig(struct rig *r)
     struct backend *be = &r->cuda->base;
     struct triple t = lay_out(d);
     size_t o = padded(extent(d, &d->o, d->queries), element_bytes(d)), lse = padded(d->batch * d->heads * d->queries, 4);
-    size_t position = padded(d->batch, 8), sums = backward && d->sums ? padded(3 * d->heads * d->head_dim, 4) : 0;
+    size_t position = padded(d->batch, 8), sums = backward && d->sums ? sums_bytes(d) : 0;
     const size_t total = t.bytes + o + lse + position + (backward ? o + t.bytes + sums : 0);
     void *pattern = random_pattern(d);
     if (!pattern)
@@ -110,11 +126,8 @@ static vt_status open_rig(struct rig *r)
             r->output_bytes = t.bytes;
             fill(r, d_o, o, pattern);
         }
-        if (sums) {
-            float *sum = (float *)(void *)(at + total - sums);
-            r->sums = (struct attention_sums){sum, sum + d->heads * d->head_dim, sum + 2 * d->heads * d->head_dim, false};
-            r->call.sums = &r->sums;
-        }
+        if (sums)
+            lay_out_sums(r, at + total - sums);
         status = be->synchronise(be);
     }
     free(pattern);
@@ -142,7 +155,12 @@ static vt_status check_way(struct rig *r)
     struct backend *be = &r->cuda->base;
     be->zero(be, STREAM_COMPUTE, r->output, r->output_bytes);
     enqueue(r, 0);
-    return attention_check_compare(r->check, &r->call);
+    VT_TRY(attention_check_compare(r->check, &r->call));
+    if (!r->way->own_sums)
+        return VT_OK;
+    attention_sums_pass(be, r->desc, &r->call, r->partial_sums);
+    attention_sums_finish(be, r->desc, &r->again, r->partial_sums);
+    return attention_check_sums(r->cuda, r->desc, &r->sums, &r->again);
 }
 
 /* Microseconds of one way; and, if that would make it the best, whether it is right. */

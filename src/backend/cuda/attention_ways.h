@@ -60,6 +60,9 @@ VT_MUST_CHECK vt_status attention_check_open(struct cuda_backend *cuda, const st
                                              const struct attention_call *call, struct attention_check **out);
 /* Whether what lies in call's outputs agrees; VT_E_UNSUPPORTED with what does not. Synchronises. */
 VT_MUST_CHECK vt_status attention_check_compare(struct attention_check *check, const struct attention_call *call);
+/* Whether a way's own sums are those of the gradients it wrote. */
+VT_MUST_CHECK vt_status attention_check_sums(struct cuda_backend *cuda, const struct attention_desc *desc,
+                                             const struct attention_sums *found, const struct attention_sums *expected);
 void attention_check_close(struct attention_check **check); /* accepts NULL */
 
 #endif
