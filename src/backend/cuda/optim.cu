@@ -1,36 +1,63 @@
 /* The global norm, AdamW and SGD over the flat fp32 buffers.
  *
  * Norm: a block per chunk, in double; a thread takes the same elements in the same order wherever the buffer begins, so
- * a chunk's sum has the same bits on every rank. Updates: a thread takes 4 neighbours of the flat buffer; segments are
- * cut into blocks' pieces by the host, and travel as kernel arguments. AdamW moves 28 bytes an element (p, m, v read
- * and written, g read), 2 more for the bf16 copy, 8 for the moving average. Bound by memory. */
+ * a chunk's sum has the same bits on every rank. Updates: a thread takes 4 neighbours of the flat buffer, all loads
+ * under way before it looks at the step's counters; segments are cut into blocks' pieces by the host, and travel as
+ * kernel arguments. AdamW moves 28 bytes an element (p, m, v read and written, g read), 2 more for the bf16 copy, 8 for
+ * the moving average. Bound by memory. */
 #include "backend/cuda/op.cuh"
 #include "backend/cuda/reduce.cuh"
 
-enum { NORM_THREADS = 512, THREADS = 256, GROUP = 4, PIECE = THREADS * GROUP, SEGMENTS_PER_LAUNCH = 96 };
+enum {
+    NORM_THREADS = 512,
+    NORM_BATCH = 4,
+    THREADS = 256,
+    GROUP = 4,
+    PIECE = THREADS * GROUP,
+    SEGMENTS_PER_LAUNCH = 96
+};
 
 /* ---- global norm ---- */
 
-__global__ void __launch_bounds__(NORM_THREADS)
+__device__ inline void add_squares(double &sum, const float4 &four)
+{
+    sum += (double)four.x * (double)four.x;
+    sum += (double)four.y * (double)four.y;
+    sum += (double)four.z * (double)four.z;
+    sum += (double)four.w * (double)four.w;
+}
+
+/* A thread's share of a whole chunk, NORM_BATCH loads under way at once. */
+__device__ inline double sum_chunk(const float *chunk)
+{
+    constexpr int STRIDE = NORM_THREADS * GROUP;
+    static_assert(NORM_CHUNK % (STRIDE * NORM_BATCH) == 0, "whole batches");
+    double sum = 0;
+    for (int i = (int)threadIdx.x * GROUP; i < NORM_CHUNK; i += STRIDE * NORM_BATCH) {
+        float4 four[NORM_BATCH];
+#pragma unroll
+        for (int j = 0; j < NORM_BATCH; j++)
+            four[j] = *(const float4 *)(chunk + i + j * STRIDE);
+#pragma unroll
+        for (int j = 0; j < NORM_BATCH; j++)
+            add_squares(sum, four[j]);
+    }
+    return sum;
+}
+
+__global__ void __launch_bounds__(NORM_THREADS, 3)
     sumsq_kernel(const float *grads, int64_t count, bool vectors, double *partial)
 {
     SHARED_ARRAY(double, scratch, NORM_THREADS / WARP_SIZE);
-    int64_t begin = (int64_t)blockIdx.x * NORM_CHUNK, end = min(begin + (int64_t)NORM_CHUNK, count);
+    int64_t begin = (int64_t)blockIdx.x * NORM_CHUNK, left = count - begin;
+    const float *chunk = grads + begin;
     double sum = 0;
-#pragma unroll 4
-    for (int64_t i = begin + threadIdx.x * GROUP; i < end; i += NORM_THREADS * GROUP) {
-        float g[GROUP];
-        if (vectors && i + GROUP <= end) {
-            float4 four = *(const float4 *)(grads + i);
-            g[0] = four.x, g[1] = four.y, g[2] = four.z, g[3] = four.w;
-        } else {
-            for (int j = 0; j < GROUP; j++)
-                g[j] = i + j < end ? grads[i + j] : 0.0f;
-        }
-#pragma unroll
-        for (int j = 0; j < GROUP; j++)
-            sum += (double)g[j] * (double)g[j];
-    }
+    if (vectors && left >= NORM_CHUNK)
+        sum = sum_chunk(chunk);
+    else /* the same elements in the same order */
+        for (int i = (int)threadIdx.x * GROUP; i < NORM_CHUNK && i < left; i += NORM_THREADS * GROUP)
+            add_squares(sum, make_float4(chunk[i], i + 1 < left ? chunk[i + 1] : 0.0f,
+                                         i + 2 < left ? chunk[i + 2] : 0.0f, i + 3 < left ? chunk[i + 3] : 0.0f));
     sum = block_sum(sum, scratch);
     if (threadIdx.x == 0)
         partial[blockIdx.x] = sum;
@@ -83,7 +110,7 @@ struct update_args {
     bf16 *compute;        /* may be NULL, and ema */
     float *ema, ema_step; /* 1 - decay */
     const struct step_scalars *scalars;
-    int64_t step;         /* skipped ones counted */
+    int64_t step;                                  /* skipped ones counted */
     float beta1, beta2, eps, log_beta1, log_beta2; /* AdamW */
     float momentum;
     bool nesterov, vectors;
@@ -94,8 +121,8 @@ static_assert(sizeof(update_args) <= 4096, "kernel arguments");
 
 /* What depends on t, the number of this update, which only the device knows (optim_hyper.step). */
 struct update_count {
-    float correction1, correction2_root; /* AdamW: 1 - beta1^t, and the square root of 1 - beta2^t */
-    bool first;                          /* t == 1 */
+    float m_scale, v_root_scale; /* AdamW: 1 / (1 - beta1^t), and the root of 1 / (1 - beta2^t) */
+    bool first;                  /* t == 1 */
 };
 
 /* -expm1f(t log beta) is 1 - beta^t to some 2e-7 of its value, also where beta^t is next to 1. */
@@ -104,8 +131,8 @@ template <bool ADAM> __device__ inline update_count count_update(const update_ar
     int64_t number = a.step - (int64_t)a.scalars->skipped;
     update_count t = {1.0f, 1.0f, number == 1};
     if (ADAM) {
-        t.correction1 = -expm1f((float)number * a.log_beta1);
-        t.correction2_root = sqrtf(-expm1f((float)number * a.log_beta2));
+        t.m_scale = 1.0f / -expm1f((float)number * a.log_beta1);
+        t.v_root_scale = 1.0f / sqrtf(-expm1f((float)number * a.log_beta2));
     }
     return t;
 }
@@ -121,7 +148,7 @@ __device__ inline void update(const update_args &a, const update_segment &s, con
     if (ADAM) {
         e.m = a.beta1 * e.m + (1.0f - a.beta1) * g;
         e.v = a.beta2 * e.v + (1.0f - a.beta2) * g * g;
-        float step = (e.m / t.correction1) / (sqrtf(e.v) / t.correction2_root + a.eps);
+        float step = e.m * t.m_scale / (sqrtf(e.v) * t.v_root_scale + a.eps);
         e.p = e.p - s.lr * s.decay * e.p - s.lr * step;
     } else {
         g += s.decay * e.p;
@@ -146,18 +173,31 @@ __device__ inline void update_one(const update_args &a, const update_segment &s,
         a.ema[i] += a.ema_step * (e.p - a.ema[i]);
 }
 
-/* Elements i .. i + 3, i a multiple of 4. */
-template <bool ADAM>
-__device__ inline void update_four(const update_args &a, const update_segment &s, const update_count &t, float clip,
-                                   int64_t i)
+/* Elements i .. i + 3 of the buffers, i a multiple of 4. */
+struct update_four {
+    float4 p, g, m, v, ema;
+};
+
+template <bool ADAM> __device__ inline update_four fetch_four(const update_args &a, int64_t i)
 {
-    float4 p = *(float4 *)(a.p + i), g = *(const float4 *)(a.g + i), m = make_float4(0, 0, 0, 0), v = m;
-    if (ADAM || !t.first)
-        m = *(float4 *)(a.m + i);
+    update_four f = {};
+    f.p = *(const float4 *)(a.p + i);
+    f.g = *(const float4 *)(a.g + i);
+    f.m = *(const float4 *)(a.m + i);
     if (ADAM)
-        v = *(float4 *)(a.v + i);
-    update_state e[GROUP] = {{p.x, m.x, v.x}, {p.y, m.y, v.y}, {p.z, m.z, v.z}, {p.w, m.w, v.w}};
-    const float grad[GROUP] = {g.x, g.y, g.z, g.w};
+        f.v = *(const float4 *)(a.v + i);
+    if (a.ema)
+        f.ema = *(const float4 *)(a.ema + i);
+    return f;
+}
+
+template <bool ADAM>
+__device__ inline void write_four(const update_args &a, const update_segment &s, const update_count &t, float clip,
+                                  int64_t i, const update_four &f)
+{
+    update_state e[GROUP] = {
+        {f.p.x, f.m.x, f.v.x}, {f.p.y, f.m.y, f.v.y}, {f.p.z, f.m.z, f.v.z}, {f.p.w, f.m.w, f.v.w}};
+    const float grad[GROUP] = {f.g.x, f.g.y, f.g.z, f.g.w};
 #pragma unroll
     for (int j = 0; j < GROUP; j++)
         update<ADAM>(a, s, t, grad[j] * clip, e[j]);
@@ -167,12 +207,10 @@ __device__ inline void update_four(const update_args &a, const update_segment &s
         *(float4 *)(a.v + i) = make_float4(e[0].v, e[1].v, e[2].v, e[3].v);
     if (a.compute)
         *(uint2 *)(a.compute + i) = make_uint2(pack_bf16x2(e[0].p, e[1].p), pack_bf16x2(e[2].p, e[3].p));
-    if (a.ema) {
-        float4 ema = *(float4 *)(a.ema + i);
+    if (a.ema)
         *(float4 *)(a.ema + i) =
-            make_float4(ema.x + a.ema_step * (e[0].p - ema.x), ema.y + a.ema_step * (e[1].p - ema.y),
-                        ema.z + a.ema_step * (e[2].p - ema.z), ema.w + a.ema_step * (e[3].p - ema.w));
-    }
+            make_float4(f.ema.x + a.ema_step * (e[0].p - f.ema.x), f.ema.y + a.ema_step * (e[1].p - f.ema.y),
+                        f.ema.z + a.ema_step * (e[2].p - f.ema.z), f.ema.w + a.ema_step * (e[3].p - f.ema.w));
 }
 
 /* The segment this block works on. */
@@ -192,14 +230,18 @@ __device__ inline const update_segment &segment_of(const update_args &a)
 /* Pieces are counted from element 0 of the flat buffer, so that groups are aligned whatever the segment. */
 template <bool ADAM> __global__ void __launch_bounds__(THREADS) update_kernel(const __grid_constant__ update_args a)
 {
-    if (a.scalars->nonfinite)
-        return;
     const update_segment &s = segment_of(a);
     int64_t piece = s.begin / PIECE + (blockIdx.x - s.first_block), i = piece * PIECE + threadIdx.x * GROUP;
+    bool four = a.vectors && i >= s.begin && i + GROUP <= s.end;
+    update_four fetched = {};
+    if (four)
+        fetched = fetch_four<ADAM>(a, i);
+    if (a.scalars->nonfinite)
+        return;
     float clip = a.scalars->clip_factor;
     update_count t = count_update<ADAM>(a);
-    if (a.vectors && i >= s.begin && i + GROUP <= s.end) {
-        update_four<ADAM>(a, s, t, clip, i);
+    if (four) {
+        write_four<ADAM>(a, s, t, clip, i, fetched);
         return;
     }
     for (int j = 0; j < GROUP; j++)
