@@ -46,15 +46,16 @@ static void test_ranges(void)
 /* A chunk's sum of squares has the same bits wherever its buffer begins, and in any company. */
 static void test_norm_bits(void)
 {
-    enum { COUNT = NORM_CHUNK + 4099 };
-    double whole[2], part;
-    float *grads = floats(COUNT, 3), *moved = malloc((COUNT + 3) * sizeof *moved);
+    enum { COUNT = 2 * NORM_CHUNK + 4099, MOVED = COUNT - NORM_CHUNK }; /* moved: a whole chunk and a part of one */
+    double whole[3], part[2];
+    float *grads = floats(COUNT, 3), *moved = malloc((MOVED + 3) * sizeof *moved);
     CU_ASSERT_PTR_NOT_NULL_FATAL(moved);
     be->optim.sumsq_chunks(be, grads, COUNT, whole);
     for (int offset = 0; offset < 4; offset++) {
-        memcpy(moved + offset, grads + NORM_CHUNK, (COUNT - NORM_CHUNK) * sizeof *moved);
-        be->optim.sumsq_chunks(be, moved + offset, COUNT - NORM_CHUNK, &part);
-        CU_ASSERT_EQUAL(part, whole[1]);
+        memcpy(moved + offset, grads + NORM_CHUNK, MOVED * sizeof *moved);
+        be->optim.sumsq_chunks(be, moved + offset, MOVED, part);
+        CU_ASSERT_EQUAL(part[0], whole[1]);
+        CU_ASSERT_EQUAL(part[1], whole[2]);
     }
     free(grads);
     free(moved);
