@@ -9,7 +9,7 @@
 #include "backend/cuda/op.cuh"
 #include "backend/cuda/reduce.cuh"
 
-enum { MAX_THREADS = 1024, FINISH_THREADS = 256, WARPS_MAX = MAX_THREADS / WARP_SIZE };
+enum { MAX_THREADS = 1024, FINISH_THREADS = 256, WARPS_MAX = MAX_THREADS / WARP_SIZE, BATCH = 4 };
 
 struct loss_plan {
     struct op_plan plan;
@@ -66,8 +66,10 @@ template <typename G> __device__ inline int best_label(const loss_kernel_args<G>
 __device__ inline void merge(float *largest, float *sum, float other_largest, float other_sum)
 {
     float top = fmaxf(*largest, other_largest);
-    if (top == -INFINITY)
-        return; /* nothing yet, or all -inf: exp(-inf - -inf) would be NaN */
+    if (top == -INFINITY) { /* nothing yet, or all -inf: exp(-inf - -inf) would be NaN; a NaN stays one */
+        *sum += other_sum;
+        return;
+    }
     *sum = *sum * expf(*largest - top) + other_sum * expf(other_largest - top);
     *largest = top;
 }
@@ -92,6 +94,31 @@ __device__ inline void merge_block(float *largest, float *sum, float *scratch)
         merge(largest, sum, scratch[2 * w], scratch[2 * w + 1]);
 }
 
+/* Logits k, k + stride, ... of a batch: all under way at once. Past the classes: -inf. */
+__device__ inline void load_batch(const float *z, int classes, int k, float value[BATCH])
+{
+#pragma unroll
+    for (int j = 0; j < BATCH; j++) {
+        int at = k + j * (int)blockDim.x;
+        value[j] = at < classes ? z[at] : -INFINITY;
+    }
+}
+
+/* Adds a batch to the running maximum and sum of exponentials. A NaN makes the sum one. */
+__device__ inline void merge_batch(float *largest, float *sum, const float value[BATCH])
+{
+    float top = *largest;
+#pragma unroll
+    for (int j = 0; j < BATCH; j++)
+        top = fmaxf(top, value[j]);
+    float shift = top == -INFINITY ? 0.0f : top, added = 0;
+#pragma unroll
+    for (int j = 0; j < BATCH; j++)
+        added += expf(value[j] - shift);
+    *sum = *sum * expf(*largest - shift) + added;
+    *largest = top;
+}
+
 template <enum loss_kind KIND>
 __device__ inline logit_sums sum_logits(const float *z, int classes, int best, bool smoothing)
 {
@@ -99,14 +126,21 @@ __device__ inline logit_sums sum_logits(const float *z, int classes, int best, b
     SHARED_ARRAY(int, counts, WARPS_MAX);
     logit_sums sums = {-INFINITY, 0, 0, 0, 0};
     float best_z = best < 0 ? 0 : z[best];
-    for (int k = (int)threadIdx.x; k < classes; k += (int)blockDim.x) {
-        float value = z[k];
+    for (int first = (int)threadIdx.x; first < classes; first += BATCH * (int)blockDim.x) {
+        float value[BATCH];
+        load_batch(z, classes, first, value);
         if (KIND == LOSS_SOFTMAX)
-            value != value ? (void)(sums.exponentials = value) : merge(&sums.largest, &sums.exponentials, value, 1.0f);
-        else
-            sums.losses += fmaxf(value, 0.0f) + log1pf(expf(-fabsf(value)));
-        sums.total += value;
-        sums.before += best >= 0 && comes_before(value, k, best_z, best);
+            merge_batch(&sums.largest, &sums.exponentials, value);
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            int k = first + j * (int)blockDim.x;
+            if (k >= classes)
+                break;
+            if (KIND == LOSS_SIGMOID)
+                sums.losses += fmaxf(value[j], 0.0f) + log1pf(expf(-fabsf(value[j])));
+            sums.total += value[j];
+            sums.before += best >= 0 && comes_before(value[j], k, best_z, best);
+        }
     }
     if (KIND == LOSS_SOFTMAX)
         merge_block(&sums.largest, &sums.exponentials, scratch);
@@ -149,8 +183,16 @@ __device__ inline void write_slopes(const loss_kernel_args<G> &a, const float *z
 {
     G *to = a.dlogits + row * a.classes;
     float dense = a.smoothing / (float)a.classes;
-    for (int k = (int)threadIdx.x; k < a.classes; k += (int)blockDim.x)
-        to[k] = from_float<G>(a.grad_scale * slope<KIND>(z[k], log_sum, mass, dense));
+    for (int first = (int)threadIdx.x; first < a.classes; first += BATCH * (int)blockDim.x) {
+        float value[BATCH];
+        load_batch(z, a.classes, first, value);
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            int k = first + j * (int)blockDim.x;
+            if (k < a.classes)
+                to[k] = from_float<G>(a.grad_scale * slope<KIND>(value[j], log_sum, mass, dense));
+        }
+    }
     __syncthreads();
     for (int s = (int)threadIdx.x; s < a.labels; s += (int)blockDim.x) {
         int id = a.label_id[row * a.labels + s];
