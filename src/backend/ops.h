@@ -31,7 +31,8 @@ struct op_plan {
     size_t workspace_bytes; /* needed from the backend's shared workspace */
     double flops;           /* of one forward enqueue (2 per multiply-add; matrix products only), for MFU and benches */
     char algorithm[48];     /* for the printed plan */
-    bool own_sums;          /* attention with desc.sums: they come with backward's own pass, not by one over its results */
+    bool own_sums;          /* attention with desc.sums, linear with desc.dx_sum: they come with backward's own pass, not by one
+                             * over its results */
     void (*destroy)(struct op_plan *plan);
 };
 /* Accepts NULL; sets the pointer to NULL. */
@@ -66,6 +67,8 @@ struct linear_desc {
     enum activation act;       /* applied to y; `pre` then saves x w^T + b */
     enum activation input_act; /* of the op that made x: backward_input multiplies dx by input_act'(input_pre) */
     int64_t x_stride;          /* elements between rows of x and dx; 0 = in. input_pre is contiguous [M,in] */
+    bool dx_sum;               /* dx_sum will be asked for where own_sums says that it costs little: planned with it */
+    bool forward_only;         /* for evaluation: backward is not enqueued, pre is NULL, and nothing need be prepared for them */
 };
 struct linear_input_args {
     const void *dy;        /* dtype_out [M,out] */
@@ -73,8 +76,9 @@ struct linear_input_args {
     const void *input_pre; /* T [M,in]; only with input_act */
     void *dx;              /* T [M,in], rows x_stride apart: (dy w) * input_act'(input_pre). Must not alias dy */
     bool accumulate;       /* dx += that; the sum is rounded to T once. Not with input_act */
-    float *dx_sum;         /* [in]: column sums of what dx then holds, before or after it is rounded = bias gradient of the linear
-                            * that made input_pre; NULL = not wanted */
+    float *dx_sum;         /* [in]: column sums of what dx then holds, before or after it is rounded, and themselves rounded to T
+                            * once at most = bias gradient of the linear that made input_pre; NULL = not wanted. There in every
+                            * plan; plan->own_sums says whether they are cheaper here than in what reads dx next */
     bool accumulate_sum;   /* for dx_sum */
 };
 

@@ -32,6 +32,16 @@ static const struct op_case CASES[] = {
     {"cls rows, odd stride", OPT_ADD_DX, .desc.linear = {67, 64, 24, .bias = true, .x_stride = 5 * 64 + 3}},
     {"logits, dx accumulates", OPT_LOGITS | OPT_ADD_DX, .desc.linear = {13, 192, 50, .bias = true}},
     {"fc2 of strided rows", .desc.linear = {70, 64, 24, .bias = true, .input_act = ACT_GELU_ERF, .x_stride = 72}},
+    {"sums, none in passing", .desc.linear = {9, 7, 5, .bias = true, .dx_sum = true}},
+    {"sums in passing, one", .desc.linear = {1, 1, 1, .bias = true, .input_act = ACT_GELU_TANH, .dx_sum = true}},
+    {"sums in passing, odd", .desc.linear = {131, 37, 5, .bias = true, .input_act = ACT_GELU_ERF, .dx_sum = true}},
+    {"sums in passing, tanh", .desc.linear = {70, 72, 16, .bias = true, .input_act = ACT_TANH, .dx_sum = true}},
+    {"sums in passing, wide", .desc.linear = {197, 528, 24, .bias = true, .input_act = ACT_GELU_TANH, .dx_sum = true}},
+    {"sums in passing, erf", .desc.linear = {197, 768, 192, .bias = true, .input_act = ACT_GELU_ERF, .dx_sum = true}},
+    {"sums in passing, strided", .desc.linear = {70, 64, 24, .input_act = ACT_GELU_TANH, .x_stride = 72, .dx_sum = true}},
+    {"sums in passing, bad stride", .desc.linear = {70, 64, 24, .input_act = ACT_GELU_ERF, .x_stride = 67, .dx_sum = true}},
+    {"sums in passing, logits", OPT_LOGITS, .desc.linear = {13, 64, 24, .input_act = ACT_GELU_TANH, .dx_sum = true}},
+    {"sums planned, not wanted", OPT_NO_SUM, .desc.linear = {9, 16, 8, .input_act = ACT_GELU_TANH, .dx_sum = true}},
     {"patch projection", .desc.linear = {98, 768, 192, .bias = true}},
 };
 

@@ -32,6 +32,7 @@ static vt_status linear_plan(struct backend *be, const struct linear_desc *desc,
     made->ref = simt_ref(be);
     struct linear_desc product = *desc;
     product.act = product.input_act = ACT_NONE;
+    made->plan.own_sums = desc->dx_sum && desc->input_act != ACT_NONE;
     vt_status status = made->ref->nn.linear_plan(made->ref, &product, &made->product);
     if (status != VT_OK) {
         destroy_plan(&made->plan);
@@ -59,6 +60,11 @@ static void linear_backward_input(struct op_plan *plan, const struct linear_inpu
     product.dx_sum = NULL;
     VT_CHECK(d->input_act == ACT_NONE || (args->input_pre && !args->accumulate));
     p->ref->nn.linear_backward_input(p->product, &product);
+    if (args->dx_sum && plan->own_sums) {
+        cuda_activation_backward_sums(plan->backend, d->input_act, args->input_pre, args->dx, d->dtype, d->rows, d->in, d->x_stride,
+                                      args->dx_sum, args->accumulate_sum, cuda_workspace(plan));
+        return;
+    }
     if (d->input_act != ACT_NONE)
         cuda_activation_backward(plan->backend, d->input_act, args->input_pre, args->dx, d->dtype, d->rows, d->in, d->x_stride);
     if (args->dx_sum)

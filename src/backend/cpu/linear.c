@@ -173,7 +173,7 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;
-    VT_CHECK(!d->bias || b);
+    VT_CHECK((!d->bias || b) && (!d->forward_only || !pre));
     struct product product = {
         .plan = p,
         .rows = d->rows,
@@ -228,7 +228,7 @@ static void linear_backward_input(struct op_plan *plan, const struct linear_inpu
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;
-    VT_CHECK(d->input_act == ACT_NONE || (args->input_pre && !args->accumulate));
+    VT_CHECK(!d->forward_only && (d->input_act == ACT_NONE || (args->input_pre && !args->accumulate)));
     struct product product = {
         .plan = p,
         .backward = true,
@@ -350,6 +350,7 @@ static void linear_backward_weight(struct op_plan *plan, const void *x, const vo
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     struct weight_gradient gradient = {.plan = p, .x = x, .dy = dy, .dw = dw, .db = db, .accumulate = accumulate};
+    VT_CHECK(!p->desc.forward_only);
     if (!p->forward) {
         multiply_gradient(&gradient);
         return;
@@ -378,6 +379,31 @@ static void linear_destroy(struct op_plan *plan)
     free(p);
 }
 
+static vt_status open_onednn_backward(struct linear_plan *p)
+{
+    const struct linear_desc *d = &p->desc;
+    struct onednn_product_desc input = {.m = d->rows,
+                                        .n = d->in,
+                                        .k = d->out,
+                                        .a_row = d->out,
+                                        .a_column = 1,
+                                        .b_row = d->in,
+                                        .b_column = 1,
+                                        .threads = p->plan.backend->threads};
+    struct onednn_product_desc weight = {.m = d->out,
+                                         .n = d->in,
+                                         .k = d->rows,
+                                         .a_row = 1,
+                                         .a_column = d->out,
+                                         .b_row = d->x_stride,
+                                         .b_column = 1,
+                                         .threads = p->plan.backend->threads};
+    VT_TRY(onednn_product_open(&input, &p->input));
+    VT_TRY(onednn_product_open(&weight, &p->weight[0]));
+    weight.accumulate = true;
+    return onednn_product_open(&weight, &p->weight[1]);
+}
+
 static vt_status open_onednn(struct linear_plan *p, size_t *workspace)
 {
     const struct linear_desc *d = &p->desc;
@@ -389,33 +415,15 @@ static vt_status open_onednn(struct linear_plan *p, size_t *workspace)
                                           .b_row = 1,
                                           .b_column = d->in,
                                           .threads = p->plan.backend->threads};
-    struct onednn_product_desc input = {.m = d->rows,
-                                        .n = d->in,
-                                        .k = d->out,
-                                        .a_row = d->out,
-                                        .a_column = 1,
-                                        .b_row = d->in,
-                                        .b_column = 1,
-                                        .threads = forward.threads};
-    struct onednn_product_desc weight = {.m = d->out,
-                                         .n = d->in,
-                                         .k = d->rows,
-                                         .a_row = 1,
-                                         .a_column = d->out,
-                                         .b_row = d->x_stride,
-                                         .b_column = 1,
-                                         .threads = forward.threads};
     VT_TRY(onednn_product_open(&forward, &p->forward));
-    VT_TRY(onednn_product_open(&input, &p->input));
-    VT_TRY(onednn_product_open(&weight, &p->weight[0]));
-    weight.accumulate = true;
-    VT_TRY(onednn_product_open(&weight, &p->weight[1]));
+    if (!d->forward_only)
+        VT_TRY(open_onednn_backward(p));
     const struct onednn_product *all[] = {p->forward, p->input, p->weight[0], p->weight[1]};
     size_t largest = 0;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (onednn_product_workspace(all[i]) > largest)
+        if (all[i] && onednn_product_workspace(all[i]) > largest)
             largest = onednn_product_workspace(all[i]);
-    p->onednn_offset = round_up(d->rows * (d->in > d->out ? d->in : d->out) * 4, 64);
+    p->onednn_offset = round_up(d->rows * (d->in > d->out && !d->forward_only ? d->in : d->out) * 4, 64);
     *workspace = (size_t)p->onednn_offset + largest;
     return VT_OK;
 }
@@ -426,12 +434,14 @@ static int64_t lay_out(struct linear_plan *p, const struct cpu_kernels *k, int t
     const struct linear_desc *d = &p->desc;
     int64_t depth_rows = least(d->rows, DEPTH_BLOCK), deepest = d->in > d->out ? d->in : d->out;
     int64_t forward = operand_bytes(k, p->mode, d->out, d->in), backward = operand_bytes(k, p->mode, d->in, d->out);
+    if (d->forward_only)
+        backward = 0, deepest = d->in;
     p->scratch_offset = forward > backward ? forward : backward;
     p->scratch_bytes = round_up(ROW_BLOCK * (COLUMN_GROUP * k->width + gemm_words(p->mode, deepest)) * 4, 64);
     p->dy_offset = operand_bytes(k, p->gradient_mode, d->in, depth_rows);
     int64_t products = p->scratch_offset + p->scratch_bytes * threads;
     int64_t gradient = p->dy_offset + operand_bytes(k, p->gradient_mode, d->out, depth_rows);
-    return products > gradient ? products : gradient;
+    return products > gradient || d->forward_only ? products : gradient;
 }
 
 static vt_status linear_plan(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)

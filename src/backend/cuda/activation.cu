@@ -1,9 +1,10 @@
 /* GELU (erf and tanh forms) and tanh as passes of their own: the op, and where the products' epilogues do not do them.
- * A thread takes 8 elements, 1 where 8 does not divide the width. Forward moves pre and y; backward pre, and dx twice.
+ * A thread takes 8 elements, 1 where 8 does not divide the width. Forward moves pre and y; backward pre, and dx twice. With dx's
+ * column sums, backward goes down the columns instead, as columns.cu does.
  * Bound by memory: forward runs 24 (erf) or 15 (tanh) instructions an element on sm_90. */
-#include "backend/cuda/op.cuh"
+#include "backend/cuda/columns.cuh"
 
-enum { THREADS = 256 };
+enum { THREADS = 256, SUM_ROWS = 2 /* of a lane, under way at once */ };
 
 constexpr float LOG2_E = 1.44269504088896341f, ROOT_HALF = 0.70710678118654752f;
 constexpr float ROOT_1_OVER_2PI = 0.39894228040143268f, ROOT_2_OVER_PI = 0.79788456080286536f, CUBIC = 0.044715f;
@@ -85,6 +86,38 @@ __global__ void __launch_bounds__(THREADS)
     store_n<N>(at, gradient);
 }
 
+template <enum activation ACT, int N, typename T>
+__global__ void __launch_bounds__(COLUMN_LANES *COLUMN_WARPS, COLUMN_BLOCKS_PER_SM)
+    activation_backward_sums_kernel(const T *pre, T *dx, int64_t rows, int64_t columns, int64_t stride, int64_t rows_per_block,
+                                    float *partial)
+{
+    SHARED_ARRAY(float, tile, COLUMN_LANES *COLUMN_WARPS *N);
+    const int64_t column = column_of_lane<N>(), end = min((int64_t)(blockIdx.y + 1) * rows_per_block, rows);
+    float sum[N] = {};
+    int64_t row = column < columns ? (int64_t)blockIdx.y * rows_per_block + threadIdx.y : end;
+    for (; row < end; row += SUM_ROWS * COLUMN_WARPS) {
+        float x[SUM_ROWS][N], gradient[SUM_ROWS][N];
+#pragma unroll
+        for (int r = 0; r < SUM_ROWS; r++) {
+            const int64_t from = min(row + r * COLUMN_WARPS, end - 1); /* past the end: read, and no more */
+            load_n<N>(pre + from * columns + column, x[r]);
+            load_n<N>(dx + from * stride + column, gradient[r]);
+        }
+#pragma unroll
+        for (int r = 0; r < SUM_ROWS; r++) {
+            if (row + r * COLUMN_WARPS >= end)
+                break;
+#pragma unroll
+            for (int i = 0; i < N; i++) {
+                gradient[r][i] *= slope_of<ACT>(x[r][i]);
+                sum[i] += gradient[r][i];
+            }
+            store_n<N>(dx + (row + r * COLUMN_WARPS) * stride + column, gradient[r]);
+        }
+    }
+    store_partial<N>(sum, tile, columns, partial);
+}
+
 template <enum activation ACT> struct activation_is {
     static constexpr enum activation value = ACT;
 };
@@ -141,6 +174,26 @@ void cuda_activation_backward(struct backend *be, enum activation act, const voi
                    grid_of(rows * row_vectors), dim3(THREADS), 0, pre, dx, rows, row_vectors, stride);
         });
     });
+}
+
+void cuda_activation_backward_sums(struct backend *be, enum activation act, const void *pre, void *dx, enum dtype dtype,
+                                   int64_t rows, int64_t columns, int64_t stride, float *sums, bool accumulate,
+                                   void *workspace)
+{
+    bool vectors = columns % VECTOR == 0 && stride % VECTOR == 0 && ((uintptr_t)pre | (uintptr_t)dx) % 16 == 0;
+    struct column_plan plan = plan_columns(be, rows, columns, vectors);
+    dim3 grid((unsigned)plan.tiles, (unsigned)plan.chunks), block(COLUMN_LANES, COLUMN_WARPS);
+    with_activation(act, [&](auto kind) {
+        with_type(dtype, [&](auto zero) {
+            constexpr enum activation ACT = decltype(kind)::value;
+            using T = decltype(zero);
+            launch(be, "activation_backward_sums",
+                   vectors ? activation_backward_sums_kernel<ACT, VECTOR, T> : activation_backward_sums_kernel<ACT, 1, T>, grid,
+                   block, 0, pre, dx, rows, columns, stride, plan.rows_per_block, workspace);
+        });
+    });
+    struct column_sums to = {{sums, NULL, NULL, NULL}};
+    sum_partials(be, (const float *)workspace, plan.chunks, columns, to, accumulate);
 }
 
 /* ---- the op ---- */

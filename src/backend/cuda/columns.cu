@@ -1,18 +1,15 @@
 /* Column sums of a matrix: bias gradients where no product or norm makes them, and the second stage of all of them.
  *
- * Stage 1: a block takes a tile of columns and a run of rows; 8 warps go down the rows side by side, a lane holds its
- * columns' sums. Reads the matrix once, in 128-bit loads: bound by memory. Stage 2: a block takes 32 columns, its 32
+ * Stage 1 (columns.cuh) reads the matrix once, in 128-bit loads: bound by memory. Stage 2: a block takes 32 columns, its 32
  * warps go down the partial sums; where there are few of these, a thread takes a column. Small. */
 #include "backend/cuda/columns.cuh"
 
 enum {
-    LANES = 32,
-    TALL = 8,
+    LANES = COLUMN_LANES,
     TALL_PARTIALS = 32,
     FEW_PARTIALS = 16,
     FEW_THREADS = 256,
-    MIN_ROWS = 64,
-    BLOCKS_PER_SM = 8
+    MIN_ROWS = 64
 };
 
 __global__ void __launch_bounds__(LANES *TALL_PARTIALS)
@@ -66,51 +63,32 @@ void sum_partials(struct backend *be, const float *partial, int64_t count, int64
            partial, count, width, sums, accumulate);
 }
 
-/* partial[blockIdx.y][columns] = sums over this block's rows. */
 template <int N, typename T>
-__global__ void __launch_bounds__(LANES *TALL)
+__global__ void __launch_bounds__(COLUMN_LANES *COLUMN_WARPS, COLUMN_BLOCKS_PER_SM)
     column_sums_kernel(const T *x, int64_t rows, int64_t columns, int64_t stride, int64_t rows_per_block, float *partial)
 {
-    SHARED_ARRAY(float, tile, TALL *LANES *N);
-    int64_t column = ((int64_t)blockIdx.x * LANES + threadIdx.x) * N;
-    int64_t end = min((int64_t)(blockIdx.y + 1) * rows_per_block, rows);
+    SHARED_ARRAY(float, tile, COLUMN_LANES *COLUMN_WARPS *N);
+    const int64_t column = column_of_lane<N>(), end = min((int64_t)(blockIdx.y + 1) * rows_per_block, rows);
     float sum[N] = {};
     if (column < columns)
 #pragma unroll 4
-        for (int64_t row = (int64_t)blockIdx.y * rows_per_block + threadIdx.y; row < end; row += TALL) {
+        for (int64_t row = (int64_t)blockIdx.y * rows_per_block + threadIdx.y; row < end; row += COLUMN_WARPS) {
             float value[N];
             load_n<N>(x + row * stride + column, value);
 #pragma unroll
             for (int i = 0; i < N; i++)
                 sum[i] += value[i];
         }
-    int at = (int)(threadIdx.y * LANES + threadIdx.x);
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        tile[i * TALL * LANES + at] = sum[i];
-    __syncthreads();
-    if (threadIdx.y != 0 || column >= columns)
-        return;
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        for (int y = 1; y < TALL; y++)
-            sum[i] += tile[i * TALL * LANES + y * LANES + (int)threadIdx.x];
-        partial[(int64_t)blockIdx.y * columns + column + i] = sum[i];
-    }
+    store_partial<N>(sum, tile, columns, partial);
 }
 
-struct column_plan {
-    int tiles;
-    int64_t chunks, rows_per_block;
-};
-
-static struct column_plan plan_columns(const struct backend *be, int64_t rows, int64_t columns, bool vectors)
+struct column_plan plan_columns(const struct backend *be, int64_t rows, int64_t columns, bool vectors)
 {
     struct column_plan plan;
     int per_lane = vectors ? VECTOR : 1;
-    plan.tiles = (int)divide_up(columns, LANES * per_lane);
-    int64_t wanted = divide_up((int64_t)cuda_sm_count(be) * BLOCKS_PER_SM, plan.tiles);
-    int64_t chunks = least(wanted, divide_up(rows, MIN_ROWS));
+    plan.tiles = (int)divide_up(columns, COLUMN_LANES * per_lane);
+    int64_t wave = (int64_t)cuda_sm_count(be) * COLUMN_BLOCKS_PER_SM / plan.tiles;
+    int64_t chunks = least(wave > 1 ? wave : 1, divide_up(rows, MIN_ROWS));
     plan.rows_per_block = divide_up(rows, chunks);
     plan.chunks = divide_up(rows, plan.rows_per_block);
     VT_CHECK(plan.chunks <= 65535);
@@ -128,7 +106,7 @@ void cuda_column_sums(struct backend *be, const void *x, enum dtype dtype, int64
 {
     bool vectors = columns % VECTOR == 0 && stride % VECTOR == 0 && (uintptr_t)x % 16 == 0;
     struct column_plan plan = plan_columns(be, rows, columns, vectors);
-    dim3 grid((unsigned)plan.tiles, (unsigned)plan.chunks), block(LANES, TALL);
+    dim3 grid((unsigned)plan.tiles, (unsigned)plan.chunks), block(COLUMN_LANES, COLUMN_WARPS);
     with_type(dtype, [&](auto zero) {
         using T = decltype(zero);
         auto kernel = vectors ? column_sums_kernel<VECTOR, T> : column_sums_kernel<1, T>;

@@ -17,7 +17,7 @@ const struct gemm_shape *gemm_shape_of(const struct gemm *gemm);
 struct gemm_operands { /* device; A, B, D aligned as gemm_alignment says, bias and aux to 16 bytes */
     const void *a, *b;
     void *d;
-    void *bias; /* read, or with BGRADB written: [n] */
+    void *bias; /* read: [m]; written with DGELU_BGRAD: [m], BGRADB: [n] */
     void *aux;
     void *workspace; /* gemm_workspace bytes */
     bool accumulate; /* beta = 1 */

@@ -14,12 +14,13 @@ enum {
 bool gemm_has_bias(enum gemm_epilogue epilogue)
 {
     return epilogue == GEMM_BIAS || epilogue == GEMM_GELU_BIAS || epilogue == GEMM_GELU_AUX_BIAS ||
-           epilogue == GEMM_BGRADB;
+           epilogue == GEMM_DGELU_BGRAD || epilogue == GEMM_BGRADB;
 }
 
 bool gemm_has_aux(enum gemm_epilogue epilogue)
 {
-    return epilogue == GEMM_GELU_AUX || epilogue == GEMM_GELU_AUX_BIAS || epilogue == GEMM_DGELU;
+    return epilogue == GEMM_GELU_AUX || epilogue == GEMM_GELU_AUX_BIAS || epilogue == GEMM_DGELU ||
+           epilogue == GEMM_DGELU_BGRAD;
 }
 
 static int64_t matrix_count(int64_t rows, int64_t columns, int64_t ld)
@@ -53,8 +54,8 @@ int gemm_alignment(int64_t ld, enum dtype dtype)
 
 void gemm_key(const struct gemm_shape *s, char key[GEMM_KEY_BYTES])
 {
-    static const char *const epilogues[GEMM_EPILOGUE_COUNT] = {"plain",    "bias",          "gelu",  "gelu_bias",
-                                                               "gelu_aux", "gelu_aux_bias", "dgelu", "bgradb"};
+    static const char *const epilogues[GEMM_EPILOGUE_COUNT] = {
+        "plain", "bias", "gelu", "gelu_bias", "gelu_aux", "gelu_aux_bias", "dgelu", "dgelu_bgrad", "bgradb"};
     int used = snprintf(key, GEMM_KEY_BYTES, "gemm/%c%c/%lldx%lldx%lld/ld=%lld,%lld,%lld/%s>%s/%s",
                         s->a_transposed ? 'T' : 'N', s->b_transposed ? 'T' : 'N', (long long)s->m, (long long)s->n,
                         (long long)s->k, (long long)s->lda, (long long)s->ldb, (long long)s->ldd,
@@ -147,7 +148,14 @@ int linear_forward_candidates(const struct linear_desc *d, bool pre, struct line
 
 /* ---- backward ---- */
 
-int linear_input_candidates(const struct linear_desc *d, struct linear_candidate out[LINEAR_CANDIDATES])
+/* The library's slope is that of its GELU: good for bf16. Its sums come in D's type, which must be T. */
+static bool dgelu_fuses(const struct linear_desc *d, bool sum)
+{
+    return d->input_act == ACT_GELU_TANH && d->dtype == DTYPE_BF16 && d->in % AUX_LD_UNIT == 0 &&
+           (!sum || (d->out % BGRAD_UNIT == 0 && d->x_stride % BGRAD_UNIT == 0 && !linear_is_mixed(d)));
+}
+
+int linear_input_candidates(const struct linear_desc *d, bool sum, struct linear_candidate out[LINEAR_CANDIDATES])
 {
     struct gemm_shape shape = {.m = d->in,
                                .n = d->rows,
@@ -159,9 +167,12 @@ int linear_input_candidates(const struct linear_desc *d, struct linear_candidate
                                .dtype_out = d->dtype,
                                .dtype_bias = DTYPE_F32};
     int count = 0;
-    if (d->input_act == ACT_GELU_TANH && d->dtype == DTYPE_BF16 && d->in % AUX_LD_UNIT == 0) {
+    if (sum && d->input_act == ACT_NONE)
+        return 0;
+    if (dgelu_fuses(d, sum)) {
         out[count] = (struct linear_candidate){ROUTE_FUSED, shape};
-        out[count].shape.epilogue = GEMM_DGELU;
+        out[count].shape.epilogue = sum ? GEMM_DGELU_BGRAD : GEMM_DGELU;
+        out[count].shape.dtype_bias = sum ? shape.dtype_out : shape.dtype_bias;
         out[count++].shape.ld_aux = d->in;
     }
     out[count++] = (struct linear_candidate){d->input_act == ACT_NONE ? ROUTE_FUSED : ROUTE_SPLIT, shape};

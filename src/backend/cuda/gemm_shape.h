@@ -19,8 +19,9 @@ enum gemm_epilogue {
     GEMM_GELU_BIAS,
     GEMM_GELU_AUX, /* the same, and aux = AB [+ bias] */
     GEMM_GELU_AUX_BIAS,
-    GEMM_DGELU,  /* D = AB * gelu_tanh'(aux) */
-    GEMM_BGRADB, /* bias = row sums of op(B): over k */
+    GEMM_DGELU,       /* D = AB * gelu_tanh'(aux) */
+    GEMM_DGELU_BGRAD, /* the same, and bias = row sums of D */
+    GEMM_BGRADB,      /* bias = row sums of op(B): over k */
     GEMM_EPILOGUE_COUNT
 };
 
@@ -36,7 +37,7 @@ struct gemm_shape {
     int sm_target;    /* multiprocessors to be planned for: others run a collective beside it; 0 = all */
 };
 
-bool gemm_has_bias(enum gemm_epilogue epilogue);
+bool gemm_has_bias(enum gemm_epilogue epilogue); /* or its gradient */
 bool gemm_has_aux(enum gemm_epilogue epilogue);
 /* Elements of A, B, D from their pointers on. */
 int64_t gemm_a_count(const struct gemm_shape *s);
@@ -67,9 +68,10 @@ struct linear_candidate {
 enum { LINEAR_CANDIDATES = 6 };
 
 /* The ways to run each, best guess first; all meet the contract of ops.h. Return how many. desc->x_stride must be set.
- * pre: forward saves it. db: of backward_weight, fused (ROUTE_FUSED) or by column sums (ROUTE_SPLIT). */
+ * pre: forward saves it. sum: backward_input with dx_sum in passing, by the product (ROUTE_FUSED) or by the kernel that applies the
+ * activation's slope; none without one. db: of backward_weight, fused (ROUTE_FUSED) or by column sums (ROUTE_SPLIT). */
 int linear_forward_candidates(const struct linear_desc *desc, bool pre, struct linear_candidate out[LINEAR_CANDIDATES]);
-int linear_input_candidates(const struct linear_desc *desc, struct linear_candidate out[LINEAR_CANDIDATES]);
+int linear_input_candidates(const struct linear_desc *desc, bool sum, struct linear_candidate out[LINEAR_CANDIDATES]);
 int linear_weight_candidates(const struct linear_desc *desc, bool db, struct linear_candidate out[LINEAR_CANDIDATES]);
 
 /* Logits have fp32 dy beside bf16 x and w, which no product takes: `input` rounds dy to bf16 first (one more rounding

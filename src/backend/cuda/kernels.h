@@ -42,7 +42,11 @@ void cuda_activation_forward(struct backend *be, enum activation act, const void
 /* dx(rows, columns; `stride` elements between rows) *= act'(pre(rows, columns)). */
 void cuda_activation_backward(struct backend *be, enum activation act, const void *pre, void *dx, enum dtype dtype,
                               int64_t rows, int64_t columns, int64_t stride);
-/* Workspace of cuda_column_sums. */
+/* The same, and sums[columns] as by cuda_column_sums of what dx then holds, before it is rounded. */
+void cuda_activation_backward_sums(struct backend *be, enum activation act, const void *pre, void *dx, enum dtype dtype,
+                                   int64_t rows, int64_t columns, int64_t stride, float *sums, bool accumulate,
+                                   void *workspace);
+/* Workspace of either. */
 size_t cuda_column_sums_bytes(const struct backend *be, int64_t rows, int64_t columns);
 /* sums[columns] (fp32; accumulate) = column sums of x(rows, columns; `stride` elements between rows), in fp32 and a fixed
  * order. `workspace`: that many bytes, 16-byte aligned. */

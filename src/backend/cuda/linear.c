@@ -64,7 +64,7 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
     pre = d->act == ACT_NONE ? NULL : pre;
     const struct product *product = &p->forward[pre != NULL];
     const struct gemm_shape *shape = gemm_shape_of(product->gemm);
-    VT_CHECK(!d->bias || b);
+    VT_CHECK((!d->bias || b) && (!d->forward_only || !pre));
     struct gemm_operands o = {.a = w, .b = x, .bias = bias_of(p, shape, b), .workspace = cuda_workspace(plan)};
     if (product->route == ROUTE_FUSED) {
         o.d = y;
@@ -92,7 +92,7 @@ static void *widened(const struct linear_plan *p, const void *from, enum dtype d
 }
 
 /* All in fp32; then dx as it is wanted. */
-static void input_by_scratch(const struct linear_plan *p, const struct linear_input_args *args)
+static void input_by_scratch(const struct linear_plan *p, struct gemm *gemm, const struct linear_input_args *args)
 {
     const struct linear_desc *d = &p->desc;
     const int64_t count = d->rows * d->in;
@@ -109,13 +109,24 @@ static void input_by_scratch(const struct linear_plan *p, const struct linear_in
             cuda_copy_rows(cuda_of(&p->plan), dx, row, args->dx, stride, row, d->rows);
         cast(p, dx, d->dtype, o.d, DTYPE_F32, count);
     }
-    gemm_run(p->input.gemm, &o);
+    gemm_run(gemm, &o);
     cast(p, o.d, DTYPE_F32, dx, d->dtype, count);
     if (dx != args->dx)
         cuda_copy_rows(cuda_of(&p->plan), args->dx, stride, dx, row, row, d->rows);
 }
 
-static void product_of_input(const struct linear_plan *p, const struct linear_input_args *args)
+/* The product's own sums lie in scratch, in T. */
+static void take_sums(const struct linear_plan *p, const struct linear_input_args *args)
+{
+    const struct linear_desc *d = &p->desc;
+    struct backend *be = p->plan.backend;
+    char *sums = scratch_of(p), *wide = sums + aligned((size_t)d->in * dtype_bytes(d->dtype));
+    cast(p, sums, d->dtype, args->accumulate_sum ? (void *)wide : args->dx_sum, DTYPE_F32, d->in);
+    if (args->accumulate_sum)
+        be->nn.reduce_add(be, args->dx_sum, (const float *)wide, d->in);
+}
+
+static void product_of_input(const struct linear_plan *p, struct gemm *gemm, const struct linear_input_args *args)
 {
     const struct linear_desc *d = &p->desc;
     struct gemm_operands o = {.a = args->w,
@@ -128,7 +139,11 @@ static void product_of_input(const struct linear_plan *p, const struct linear_in
         cast(p, args->dy, d->dtype_out, scratch_of(p), d->dtype, d->rows * d->out);
         o.b = scratch_of(p);
     }
-    gemm_run(p->input.gemm, &o);
+    const bool sums = gemm_shape_of(gemm)->epilogue == GEMM_DGELU_BGRAD;
+    o.bias = sums ? scratch_of(p) : NULL;
+    gemm_run(gemm, &o);
+    if (sums)
+        take_sums(p, args);
 }
 
 static void linear_backward_input(struct op_plan *plan, const struct linear_input_args *args)
@@ -136,14 +151,20 @@ static void linear_backward_input(struct op_plan *plan, const struct linear_inpu
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;
     struct backend *be = plan->backend;
-    VT_CHECK(d->input_act == ACT_NONE || (args->input_pre && !args->accumulate));
-    if (p->input.route == ROUTE_SCRATCH)
-        input_by_scratch(p, args);
+    const bool in_passing = args->dx_sum && plan->own_sums;
+    const struct product *product = &p->input[in_passing];
+    const bool slope = d->input_act != ACT_NONE && product->route != ROUTE_FUSED;
+    VT_CHECK(!d->forward_only && (d->input_act == ACT_NONE || (args->input_pre && !args->accumulate)));
+    if (product->route == ROUTE_SCRATCH)
+        input_by_scratch(p, product->gemm, args);
     else
-        product_of_input(p, args);
-    if (p->input.route != ROUTE_FUSED && d->input_act != ACT_NONE)
+        product_of_input(p, product->gemm, args);
+    if (slope && in_passing)
+        cuda_activation_backward_sums(be, d->input_act, args->input_pre, args->dx, d->dtype, d->rows, d->in, d->x_stride,
+                                      args->dx_sum, args->accumulate_sum, scratch_of(p));
+    else if (slope)
         cuda_activation_backward(be, d->input_act, args->input_pre, args->dx, d->dtype, d->rows, d->in, d->x_stride);
-    if (args->dx_sum)
+    if (args->dx_sum && !in_passing)
         cuda_column_sums(be, args->dx, d->dtype, d->rows, d->in, d->x_stride, args->dx_sum, args->accumulate_sum,
                          scratch_of(p));
 }
@@ -177,6 +198,7 @@ static void linear_backward_weight(struct op_plan *plan, const void *x, const vo
     struct backend *be = plan->backend;
     const struct product *product = &p->weight[db != NULL];
     bool fused = db && product->route == ROUTE_FUSED, wide = product->route == ROUTE_SCRATCH;
+    VT_CHECK(!d->forward_only);
     char *behind = (char *)scratch_of(p) + widen_bytes(d);
     struct gemm_operands o = {.a = wide || linear_is_mixed(d) ? widen(p, x) : x,
                               .b = wide ? widened(p, dy, d->dtype_out, d->rows * d->out, &behind) : dy,
@@ -211,9 +233,11 @@ static size_t scratch_bytes(const struct linear_plan *p)
             bytes = most(bytes, outputs * sizeof(float));
     if (linear_is_mixed(d))
         bytes = most(bytes, most(outputs * dtype_bytes(d->dtype), widen_bytes(d)));
-    if (p->input.gemm && p->input.route == ROUTE_SCRATCH)
-        bytes = most(bytes, aligned(outputs * sizeof(float)) + aligned((size_t)(d->out * d->in) * sizeof(float)) +
-                                aligned(inputs * sizeof(float)) + inputs * dtype_bytes(d->dtype));
+    bytes = most(bytes, aligned((size_t)d->in * dtype_bytes(d->dtype)) + (size_t)d->in * sizeof(float)); /* take_sums */
+    for (int i = 0; i < 2; i++)
+        if (p->input[i].gemm && p->input[i].route == ROUTE_SCRATCH)
+            bytes = most(bytes, aligned(outputs * sizeof(float)) + aligned((size_t)(d->out * d->in) * sizeof(float)) +
+                                    aligned(inputs * sizeof(float)) + inputs * dtype_bytes(d->dtype));
     for (int i = 0; i < 2; i++)
         if (p->weight[i].gemm && p->weight[i].route == ROUTE_SCRATCH)
             bytes = most(bytes, widen_bytes(d) + outputs * sizeof(float));
@@ -222,7 +246,8 @@ static size_t scratch_bytes(const struct linear_plan *p)
 
 void linear_lay_out(struct linear_plan *p)
 {
-    const struct product *all[] = {&p->forward[0], &p->forward[1], &p->input, &p->weight[0], &p->weight[1]};
+    const struct product *all[] = {&p->forward[0], &p->forward[1], &p->input[0],
+                                   &p->input[1],   &p->weight[0],  &p->weight[1]};
     p->scratch_offset = 0;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i]->gemm)
@@ -238,10 +263,22 @@ static void linear_destroy(struct op_plan *plan)
     struct linear_plan *p = (struct linear_plan *)plan;
     gemm_close(&p->forward[0].gemm);
     gemm_close(&p->forward[1].gemm);
-    gemm_close(&p->input.gemm);
+    gemm_close(&p->input[0].gemm);
+    gemm_close(&p->input[1].gemm);
     gemm_close(&p->weight[0].gemm);
     gemm_close(&p->weight[1].gemm);
     free(p);
+}
+
+/* "cuBLASLt fused/split+sum/fused": forward, input and weight gradient. */
+static void describe(struct linear_plan *p)
+{
+    const struct linear_desc *d = &p->desc;
+    const bool sum = p->plan.own_sums, pre = d->act != ACT_NONE && !d->forward_only;
+    int used = snprintf(p->plan.algorithm, sizeof p->plan.algorithm, "cuBLASLt %s", linear_route_name(p->forward[pre].route));
+    if (!d->forward_only)
+        snprintf(p->plan.algorithm + used, sizeof p->plan.algorithm - (size_t)used, "/%s%s/%s",
+                 linear_route_name(p->input[sum].route), sum ? "+sum" : "", linear_route_name(p->weight[1].route));
 }
 
 static vt_status linear_plan(struct backend *be, const struct linear_desc *desc, struct op_plan **plan)
@@ -263,9 +300,7 @@ static vt_status linear_plan(struct backend *be, const struct linear_desc *desc,
         op_plan_close(plan);
         return status;
     }
-    snprintf(p->plan.algorithm, sizeof p->plan.algorithm, "cuBLASLt %s/%s/%s",
-             linear_route_name(p->forward[desc->act != ACT_NONE].route), linear_route_name(p->input.route),
-             linear_route_name(p->weight[1].route));
+    describe(p);
     return VT_OK;
 }
 

@@ -13,7 +13,7 @@ struct linear_plan {
     struct op_plan plan;
     struct linear_desc desc;
     struct product forward[2]; /* [pre wanted]; without an activation only [0] */
-    struct product input;
+    struct product input[2];  /* [dx_sum in passing]: the second only with plan.own_sums */
     struct product weight[2]; /* [db wanted] */
     size_t scratch_offset;    /* of the workspace: the library's part; then ours */
 };

@@ -8,12 +8,13 @@
 
 enum { TIMED_RUNS = 11 };
 
-enum part { FORWARD, FORWARD_PRE, INPUT, WEIGHT, WEIGHT_DB, PART_COUNT };
-static const char *const PART_NAMES[PART_COUNT] = {"forward", "forward_pre", "input", "weight", "weight_db"};
+enum part { FORWARD, FORWARD_PRE, INPUT, INPUT_SUM, WEIGHT, WEIGHT_DB, PART_COUNT };
+static const char *const PART_NAMES[PART_COUNT] = {"forward", "forward_pre", "input", "input_sum", "weight", "weight_db"};
+static const char SUMS_APART[] = "apart"; /* stored of INPUT_SUM: a pass of their own, or the weight gradient's, is as good */
 
 static struct product *product_of(struct linear_plan *p, enum part part)
 {
-    return part == INPUT ? &p->input : part >= WEIGHT ? &p->weight[part - WEIGHT] : &p->forward[part];
+    return part >= WEIGHT ? &p->weight[part - WEIGHT] : part >= INPUT ? &p->input[part - INPUT] : &p->forward[part];
 }
 
 /* Gradients are summed over ranks while backward runs: its products may have to leave room. */
@@ -52,9 +53,9 @@ static int only(enum linear_route route, struct linear_candidate *c, int count, 
 static int candidates_of(const struct linear_plan *p, enum part part, struct linear_candidate out[LINEAR_CANDIDATES])
 {
     const struct linear_desc *d = &p->desc;
-    int count = part == INPUT    ? linear_input_candidates(d, out)
-                : part >= WEIGHT ? linear_weight_candidates(d, part == WEIGHT_DB, out)
-                                 : linear_forward_candidates(d, part == FORWARD_PRE, out);
+    int count = part >= WEIGHT  ? linear_weight_candidates(d, part == WEIGHT_DB, out)
+                : part >= INPUT ? linear_input_candidates(d, part == INPUT_SUM, out)
+                                : linear_forward_candidates(d, part == FORWARD_PRE, out);
     for (int i = 0; i < count; i++)
         out[i].shape.sm_target = sm_target(cuda_of(&p->plan), part);
     return count;
@@ -64,7 +65,7 @@ static int candidates_of(const struct linear_plan *p, enum part part, struct lin
 struct layer_trial {
     struct linear_plan *plan;
     enum part part;
-    void *x, *w, *b, *y, *pre, *dw, *db; /* y plays dy, x plays dx's place, pre input_pre */
+    void *x, *w, *b, *y, *pre, *dw, *db; /* y plays dy, x plays dx's place, pre input_pre, db dx_sum */
 };
 
 static void run_part(void *context, int run)
@@ -74,9 +75,12 @@ static void run_part(void *context, int run)
     (void)run;
     if (t->part <= FORWARD_PRE)
         plan->backend->nn.linear_forward(plan, t->x, t->w, t->b, t->y, t->part == FORWARD_PRE ? t->pre : NULL);
-    else if (t->part == INPUT)
-        plan->backend->nn.linear_backward_input(
-            plan, &(struct linear_input_args){.dy = t->y, .w = t->w, .input_pre = t->pre, .dx = t->x});
+    else if (t->part < WEIGHT)
+        plan->backend->nn.linear_backward_input(plan, &(struct linear_input_args){.dy = t->y,
+                                                                                  .w = t->w,
+                                                                                  .input_pre = t->pre,
+                                                                                  .dx = t->x,
+                                                                                  .dx_sum = t->part == INPUT_SUM ? t->db : NULL});
     else
         plan->backend->nn.linear_backward_weight(plan, t->x, t->y, t->dw, t->part == WEIGHT_DB ? t->db : NULL, true);
 }
@@ -100,7 +104,7 @@ static bool open_trial(struct layer_trial *t, struct linear_plan *p, enum part p
     t->y = cuda_trial_alloc(cuda, d->dtype_out, d->rows * d->out);
     t->pre = cuda_trial_alloc(cuda, d->dtype, d->rows * widest);
     t->dw = cuda_trial_alloc(cuda, DTYPE_F32, d->out * d->in);
-    t->db = cuda_trial_alloc(cuda, DTYPE_F32, d->out);
+    t->db = cuda_trial_alloc(cuda, DTYPE_F32, widest);
     if (t->x && t->w && t->b && t->y && t->pre && t->dw && t->db)
         return true;
     close_trial(t);
@@ -189,8 +193,9 @@ static bool no_other(const struct linear_candidate *c, int i, int count)
     return true;
 }
 
-/* Open the first candidate of each route; scratch only where nothing else is there. Keep the fastest. */
-static vt_status choose(struct linear_plan *p, enum part part)
+/* Open the first candidate of each route; scratch only where nothing else is there. Keep the fastest. *us: its time, < 0 where it was
+ * not timed now. */
+static vt_status choose(struct linear_plan *p, enum part part, double *best_us)
 {
     struct linear_candidate c[LINEAR_CANDIDATES];
     struct cuda_backend *cuda = cuda_of(&p->plan);
@@ -199,9 +204,9 @@ static vt_status choose(struct linear_plan *p, enum part part)
     enum linear_route wish = ROUTE_FUSED;
     bool wished;
     char key[GEMM_KEY_BYTES], label[32];
-    double best_us = -1;
     int count = candidates_of(p, part, c), last_route = -1;
     vt_status status = VT_OK;
+    *best_us = -1;
     part_key(p, part, key);
     VT_TRY(read_wish(&wished, &wish));
     if (wished)
@@ -212,15 +217,16 @@ static vt_status choose(struct linear_plan *p, enum part part)
         if ((int)c[i].route == last_route || (chosen && (c[i].route == ROUTE_SCRATCH || !cuda->tune)))
             continue;
         double us;
-        status = attempt(p, part, key, &c[i], !cuda->tune || (!chosen && no_other(c, i, count)), &us);
+        bool alone = part != INPUT_SUM && !chosen && no_other(c, i, count);
+        status = attempt(p, part, key, &c[i], !cuda->tune || alone, &us);
         if (status == VT_E_UNSUPPORTED)
             continue;
         VT_TRY_OUT(status);
         last_route = (int)c[i].route;
-        if (!chosen || (us >= 0 && (best_us < 0 || us < best_us))) {
+        if (!chosen || (us >= 0 && (*best_us < 0 || us < *best_us))) {
             gemm_close(&best.gemm);
             best = *place;
-            best_us = us;
+            *best_us = us;
             chosen = &c[i];
         } else
             gemm_close(&place->gemm);
@@ -238,14 +244,59 @@ out:
     return status;
 }
 
+/* With the products of both ways open: the input gradient alone, and with its sums by a pass of their own. */
+static vt_status time_apart(struct linear_plan *p, const char *key, double *alone_us, double *apart_us)
+{
+    char what[GEMM_KEY_BYTES + 40];
+    snprintf(what, sizeof what, "%s, without", key);
+    VT_TRY(time_part(p, INPUT, what, alone_us));
+    snprintf(what, sizeof what, "%s, %s", key, SUMS_APART);
+    return time_part(p, INPUT_SUM, what, apart_us);
+}
+
+/* Sums in passing where they cost less than half of a pass of their own. Else they are better left to what reads dx next: a weight
+ * gradient, which may have them for less. */
+static vt_status choose_sums(struct linear_plan *p)
+{
+    struct cuda_backend *cuda = cuda_of(&p->plan);
+    double us, alone_us, apart_us;
+    bool wished;
+    enum linear_route wish;
+    char key[GEMM_KEY_BYTES];
+    part_key(p, INPUT_SUM, key);
+    VT_TRY(read_wish(&wished, &wish));
+    const char *stored = cuda_tuning_find(cuda, key);
+    if (!wished && stored && strcmp(stored, SUMS_APART) == 0)
+        return VT_OK;
+    p->plan.own_sums = true;
+    vt_status status = choose(p, INPUT_SUM, &us);
+    if (status == VT_OK && (us < 0 || wished))
+        return VT_OK;
+    p->plan.own_sums = false;
+    if (status == VT_OK)
+        status = time_apart(p, key, &alone_us, &apart_us);
+    p->plan.own_sums = status == VT_E_MEMORY || (status == VT_OK && us < (alone_us + apart_us) / 2);
+    if (status == VT_OK && !p->plan.own_sums)
+        cuda_tuning_put(cuda, key, SUMS_APART);
+    if (!p->plan.own_sums)
+        gemm_close(&p->input[1].gemm);
+    return status == VT_E_MEMORY || status == VT_E_UNSUPPORTED ? VT_OK : status;
+}
+
 vt_status linear_choose(struct linear_plan *p)
 {
-    VT_TRY(choose(p, FORWARD));
-    if (p->desc.act != ACT_NONE)
-        VT_TRY(choose(p, FORWARD_PRE));
-    VT_TRY(choose(p, INPUT));
-    VT_TRY(choose(p, WEIGHT));
-    VT_TRY(choose(p, WEIGHT_DB));
+    const struct linear_desc *d = &p->desc;
+    double us;
+    VT_TRY(choose(p, FORWARD, &us));
+    if (d->act != ACT_NONE && !d->forward_only)
+        VT_TRY(choose(p, FORWARD_PRE, &us));
+    if (!d->forward_only) {
+        VT_TRY(choose(p, INPUT, &us));
+        if (d->dx_sum && d->input_act != ACT_NONE)
+            VT_TRY(choose_sums(p));
+        VT_TRY(choose(p, WEIGHT, &us));
+        VT_TRY(choose(p, WEIGHT_DB, &us));
+    }
     linear_lay_out(p);
     return VT_OK;
 }

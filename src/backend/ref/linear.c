@@ -17,6 +17,7 @@ static vt_status linear_plan(struct backend *be, const struct linear_desc *desc,
     made->desc = *desc;
     if (made->desc.x_stride == 0)
         made->desc.x_stride = desc->in;
+    made->plan.own_sums = desc->dx_sum;
     made->plan.flops = 2.0 * (double)desc->rows * (double)desc->in * (double)desc->out;
     *plan = &made->plan;
     return VT_OK;
@@ -26,6 +27,7 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
 {
     const struct linear_desc *d = &((struct linear_plan *)plan)->desc;
     double *x_row = ref_workspace(plan);
+    VT_CHECK(!d->forward_only || !pre);
     ref_enter(plan->backend);
     for (int64_t m = 0; m < d->rows; m++) {
         for (int64_t i = 0; i < d->in; i++)
@@ -65,7 +67,7 @@ static void linear_backward_input(struct op_plan *plan, const struct linear_inpu
 {
     const struct linear_desc *d = &((struct linear_plan *)plan)->desc;
     double *row = ref_workspace(plan), *sums = args->dx_sum ? row + d->in : NULL;
-    VT_CHECK(d->input_act == ACT_NONE || (args->input_pre && !args->accumulate));
+    VT_CHECK(!d->forward_only && (d->input_act == ACT_NONE || (args->input_pre && !args->accumulate)));
     ref_enter(plan->backend);
     for (int64_t i = 0; sums && i < d->in; i++)
         sums[i] = 0;
@@ -89,6 +91,7 @@ static void linear_backward_weight(struct op_plan *plan, const void *x, const vo
 {
     const struct linear_desc *d = &((struct linear_plan *)plan)->desc;
     double *dw_row = ref_workspace(plan);
+    VT_CHECK(!d->forward_only);
     ref_enter(plan->backend);
     for (int64_t o = 0; o < d->out; o++) {
         double db_sum = 0;

@@ -21,12 +21,17 @@ static void keys_name_everything(void)
     linear_weight_candidates(&d, true, c);
     gemm_key(&c[0].shape, key);
     CU_ASSERT_STRING_EQUAL(key, "gemm/NT/768x3072x50432/ld=768,3072,768/bf16>fp32/bgradb:fp32/beta");
-    linear_input_candidates(&d, c);
+    linear_input_candidates(&d, false, c);
     gemm_key(&c[0].shape, key);
     CU_ASSERT_STRING_EQUAL(key, "gemm/NN/768x50432x3072/ld=768,3072,768/bf16>bf16/plain");
     c[0].shape.sm_target = 116;
     gemm_key(&c[0].shape, key);
     CU_ASSERT_STRING_EQUAL(key, "gemm/NN/768x50432x3072/ld=768,3072,768/bf16>bf16/plain/sm116");
+    d = layer(50432, 3072, 768);
+    d.input_act = ACT_GELU_TANH;
+    linear_input_candidates(&d, true, c);
+    gemm_key(&c[0].shape, key);
+    CU_ASSERT_STRING_EQUAL(key, "gemm/NN/3072x50432x768/ld=3072,768,3072/bf16>bf16/dgelu_bgrad:bf16");
 }
 
 static void check_routes(const struct linear_candidate *c, int count, const enum linear_route *routes,
@@ -69,20 +74,48 @@ static void input_gradient(void)
 {
     struct linear_candidate c[LINEAR_CANDIDATES];
     struct linear_desc d = layer(394, 3072, 768);
-    CU_ASSERT_EQUAL(linear_input_candidates(&d, c), 2);
+    CU_ASSERT_EQUAL(linear_input_candidates(&d, false, c), 2);
     CU_ASSERT_EQUAL(c[0].route, ROUTE_FUSED);
     CU_ASSERT_EQUAL(c[1].route, ROUTE_SCRATCH);
     CU_ASSERT_EQUAL(c[1].shape.dtype_in, DTYPE_F32);
     d.input_act = ACT_GELU_TANH;
-    CU_ASSERT_EQUAL(linear_input_candidates(&d, c), 3);
+    CU_ASSERT_EQUAL(linear_input_candidates(&d, false, c), 3);
     CU_ASSERT_EQUAL(c[0].shape.epilogue, GEMM_DGELU);
     CU_ASSERT_EQUAL(c[0].shape.ld_aux, 3072);
     CU_ASSERT_EQUAL(c[1].route, ROUTE_SPLIT);
     d.input_act = ACT_GELU_ERF;
-    CU_ASSERT_EQUAL(linear_input_candidates(&d, c), 2);
+    CU_ASSERT_EQUAL(linear_input_candidates(&d, false, c), 2);
     CU_ASSERT_EQUAL(c[0].route, ROUTE_SPLIT);
     d.dtype = d.dtype_out = DTYPE_F32;
-    CU_ASSERT_EQUAL(linear_input_candidates(&d, c), 1);
+    CU_ASSERT_EQUAL(linear_input_candidates(&d, false, c), 1);
+}
+
+/* The library's sums come in D's type, for rows that begin on 16 bytes; our kernel takes all else. */
+static void input_gradient_with_sums(void)
+{
+    struct linear_candidate c[LINEAR_CANDIDATES];
+    struct linear_desc d = layer(394, 3072, 768);
+    const enum linear_route all[] = {ROUTE_FUSED, ROUTE_SPLIT, ROUTE_SCRATCH};
+    const enum gemm_epilogue sums[] = {GEMM_DGELU_BGRAD, GEMM_PLAIN, GEMM_PLAIN};
+    CU_ASSERT_EQUAL(linear_input_candidates(&d, true, c), 0);
+    d.input_act = ACT_GELU_TANH;
+    check_routes(c, linear_input_candidates(&d, true, c), all, sums, 3);
+    CU_ASSERT_EQUAL(c[0].shape.dtype_bias, DTYPE_BF16);
+    CU_ASSERT_EQUAL(c[0].shape.ld_aux, 3072);
+    CU_ASSERT_FALSE(c[0].shape.accumulates);
+    d.out = 764;
+    check_routes(c, linear_input_candidates(&d, true, c), all + 1, sums + 1, 2);
+    d.out = 768;
+    d.x_stride = 3076;
+    check_routes(c, linear_input_candidates(&d, true, c), all + 1, sums + 1, 2);
+    d.x_stride = 3072;
+    d.dtype_out = DTYPE_F32;
+    check_routes(c, linear_input_candidates(&d, true, c), all + 1, sums + 1, 2);
+    d.dtype = DTYPE_F32;
+    check_routes(c, linear_input_candidates(&d, true, c), all + 1, sums + 1, 1);
+    d = layer(394, 3072, 768);
+    d.input_act = ACT_GELU_ERF;
+    check_routes(c, linear_input_candidates(&d, true, c), all + 1, sums + 1, 2);
 }
 
 /* Sums beside the product where all rows begin on 16 bytes; fp32 operands where no product takes bf16 ones. */
@@ -118,7 +151,7 @@ static void logits(void)
     CU_ASSERT_EQUAL(c[0].shape.dtype_out, DTYPE_F32);
     CU_ASSERT_EQUAL(c[0].shape.ldb, 197 * 768);
     CU_ASSERT_EQUAL(gemm_b_count(&c[0].shape), 255 * 197 * 768 + 768);
-    linear_input_candidates(&d, c);
+    linear_input_candidates(&d, false, c);
     CU_ASSERT_EQUAL(c[0].shape.dtype_in, DTYPE_BF16);
     CU_ASSERT_EQUAL(c[0].shape.ldd, 197 * 768);
     CU_ASSERT_EQUAL(linear_weight_candidates(&d, true, c), 1);
@@ -140,6 +173,7 @@ static const struct test_case cases[] = {
     {"keys name everything an algorithm depends on", keys_name_everything},
     {"GELU fuses where it may", gelu_fuses_where_it_may},
     {"input gradients", input_gradient},
+    {"input gradients with their sums", input_gradient_with_sums},
     {"weight gradients", weight_gradient},
     {"logits", logits},
     {"alignment", alignment},
