@@ -2,7 +2,8 @@
  *   (x1, y1) = add_norm(x, delta of the block before)     delta = proj(attention(qkv(y1)))
  *   (x2, y2) = add_norm(x1, delta)                        delta = fc2(dropout(gelu(fc1(y2))))
  * Branch dropout and drop-path live in the add_norm that takes the branch's delta, so do the biases' gradients of the
- * linears that made it (proj, fc2). */
+ * linears that made it (proj, fc2). Those of qkv and fc1 come with the gradients of their outputs where these are made (attention,
+ * fc2) if the plans say so (own_sums), else with their weights' gradients. */
 #include "model/replica.h"
 
 #include <math.h>
@@ -25,6 +26,7 @@ static vt_status plan_linear(struct vit *vit, struct linear_desc desc, struct op
 {
     desc.rows = vit_rows(vit);
     desc.dtype = desc.dtype_out = vit->desc.dtype;
+    desc.forward_only = !vit->desc.training;
     return vit->be->nn.linear_plan(vit->be, &desc, plan);
 }
 
@@ -36,7 +38,14 @@ vt_status block_plan_shared(struct vit *vit)
     VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = 3 * D, .bias = c->qkv_bias}, &l->qkv));
     VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = D, .bias = true}, &l->proj));
     VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = F, .bias = true, .act = c->gelu}, &l->fc1));
-    VT_TRY(plan_linear(vit, (struct linear_desc){.in = F, .out = D, .bias = true, .input_act = c->gelu}, &l->fc2));
+    const struct linear_desc fc2 = {
+        .in = F,
+        .out = D,
+        .bias = true,
+        .input_act = c->gelu,
+        .dx_sum = vit->desc.training && c->dropout == 0, /* with a dropout between, dx is not yet the gradient of fc1's output */
+    };
+    VT_TRY(plan_linear(vit, fc2, &l->fc2));
     if (!vit->desc.training || vit->desc.recompute == RECOMPUTE_NONE)
         return VT_OK;
     VT_TRY(block_plan_first_norm(vit, 0, &l->norm_again, NULL)); /* the first norm has no delta, and no draws */
@@ -104,6 +113,7 @@ static vt_status plan_attention(struct vit *vit, int layer, struct op_plan **pla
                                         .o = {.batch = N * D, .head = d, .row = D},
                                         .dropout = vit->desc.training ? c->attention_dropout : 0,
                                         .purpose = draw_purpose_layer(DRAW_ATTN_DROPOUT, layer),
+                                        .sums = vit->desc.training && c->qkv_bias,
                                         .forward_only = !vit->desc.training};
     return vit->be->nn.attention_plan(vit->be, &desc, plan);
 }
@@ -262,18 +272,25 @@ static void backward_mlp(const struct vit *vit, int layer, const struct pass *pa
     const struct grads *g = &pass->grads;
     void *dx = vit->acts.dx, *ddelta = ddelta_in(vit, layer), *dy = vit->acts.y, *dh = vit->acts.wide;
     const bool light = vit->desc.recompute == RECOMPUTE_LIGHT;
+    float *fc1_bias = grad_of(g, b->fc1.bias);
 
     if (light && !is_last(vit, layer))
         gelu_again(vit, layer, pass);
     nn->linear_backward_weight(l->fc2, a->h, ddelta, grad_of(g, b->fc2.weight), NULL, g->accumulate);
     nn->linear_backward_input(
         l->fc2,
-        &(struct linear_input_args){.dy = ddelta, .w = matrix_of(vit, pass, b->fc2.weight), .input_pre = a->pre, .dx = dh});
+        &(struct linear_input_args){.dy = ddelta,
+                                    .w = matrix_of(vit, pass, b->fc2.weight),
+                                    .input_pre = a->pre,
+                                    .dx = dh,
+                                    .dx_sum = l->fc2->own_sums ? fc1_bias : NULL,
+                                    .accumulate_sum = g->accumulate});
     if (b->mlp_dropout) /* commutes with the product by gelu'(pre) */
         nn->dropout_forward(b->mlp_dropout, dh, dh, &pass->random);
     if (light) /* here, as y2 lies where dy will; the final norm's output lay there too */
         norm_again(vit, pass, b->norm2_rows, a->x2, a->y2, a->stats2);
-    nn->linear_backward_weight(l->fc1, a->y2, dh, grad_of(g, b->fc1.weight), grad_of(g, b->fc1.bias), g->accumulate);
+    nn->linear_backward_weight(l->fc1, a->y2, dh, grad_of(g, b->fc1.weight), l->fc2->own_sums ? NULL : fc1_bias,
+                               g->accumulate);
     nn->linear_backward_input(l->fc1,
                               &(struct linear_input_args){.dy = dh, .w = matrix_of(vit, pass, b->fc1.weight), .dx = dy});
     const struct add_norm_backward_args norm2 = {.dy = dy,
@@ -300,15 +317,23 @@ static void backward_attention(const struct vit *vit, int layer, const struct pa
     const struct grads *g = &pass->grads;
     void *dx = vit->acts.dx, *ddelta = ddelta_of(vit, b->one_gradient2), *dy = vit->acts.y, *d_o = dy;
     void *dqkv = vit->acts.wide;
+    float *qkv_bias = grad_of(g, b->qkv.bias);
+    const int64_t D = vit->desc.config.width;
+    const bool own_sums = b->attention->own_sums && qkv_bias;
+    const struct attention_sums sums = {.dq = qkv_bias,
+                                        .dk = qkv_bias ? qkv_bias + D : NULL,
+                                        .dv = qkv_bias ? qkv_bias + 2 * D : NULL,
+                                        .accumulate = g->accumulate};
 
     nn->linear_backward_weight(l->proj, a->o, ddelta, grad_of(g, b->proj.weight), NULL, g->accumulate);
     nn->linear_backward_input(
         l->proj, &(struct linear_input_args){.dy = ddelta, .w = matrix_of(vit, pass, b->proj.weight), .dx = d_o});
     nn->attention_backward(b->attention, part(vit, a->qkv, 0), part(vit, a->qkv, 1), part(vit, a->qkv, 2), a->o, a->lse,
-                           d_o, part(vit, dqkv, 0), part(vit, dqkv, 1), part(vit, dqkv, 2), NULL, &pass->random);
+                           d_o, part(vit, dqkv, 0), part(vit, dqkv, 1), part(vit, dqkv, 2), own_sums ? &sums : NULL,
+                           &pass->random);
     if (vit->desc.recompute == RECOMPUTE_LIGHT) /* here, as y1 lies where d_o did */
         norm_again(vit, pass, b->norm1_rows, a->x1, a->y1, a->stats1);
-    nn->linear_backward_weight(l->qkv, a->y1, dqkv, grad_of(g, b->qkv.weight), grad_of(g, b->qkv.bias), g->accumulate);
+    nn->linear_backward_weight(l->qkv, a->y1, dqkv, grad_of(g, b->qkv.weight), own_sums ? NULL : qkv_bias, g->accumulate);
     nn->linear_backward_input(l->qkv,
                               &(struct linear_input_args){.dy = dqkv, .w = matrix_of(vit, pass, b->qkv.weight), .dx = dy});
     const struct add_norm_backward_args norm1 = {.dy = dy,

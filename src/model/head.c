@@ -27,7 +27,8 @@ static vt_status plan_linears(struct vit *vit)
                                            .dtype = d->dtype,
                                            .dtype_out = d->dtype,
                                            .bias = true,
-                                           .act = ACT_TANH};
+                                           .act = ACT_TANH,
+                                           .forward_only = !d->training};
     if (c->pre_logits)
         VT_TRY(vit->be->nn.linear_plan(vit->be, &pre_logits, &vit->head.pre_logits));
     const struct linear_desc head = {.rows = d->batch,
@@ -36,7 +37,8 @@ static vt_status plan_linears(struct vit *vit)
                                      .dtype = d->dtype,
                                      .dtype_out = DTYPE_F32,
                                      .bias = true,
-                                     .input_act = c->pre_logits ? ACT_TANH : ACT_NONE};
+                                     .input_act = c->pre_logits ? ACT_TANH : ACT_NONE,
+                                     .forward_only = !d->training};
     return vit->be->nn.linear_plan(vit->be, &head, &vit->head.head);
 }
 

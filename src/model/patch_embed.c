@@ -36,7 +36,8 @@ vt_status patch_embed_plan(struct vit *vit)
                                      .out = c->width,
                                      .dtype = d->dtype,
                                      .dtype_out = d->dtype,
-                                     .bias = true};
+                                     .bias = true,
+                                     .forward_only = !d->training};
     VT_TRY(be->nn.linear_plan(be, &proj, &e->proj));
 
     const struct embed_desc embed = {.batch = d->batch,
