@@ -45,6 +45,7 @@ static const struct op_case CASES[] = {
     {"vit in place 2x50x768", OPT_ALIAS, .desc.add_norm = {SIZE(2, 50, 768), DELTA_ON, .layer_scale = true}},
     {"final norm 4x17x48", OPT_NO_DX_IN, .desc.add_norm = {SIZE(4, 17, 48)}},
     {"width 1664, all", .desc.add_norm = {SIZE(2, 3, 1664), DELTA_ON, .layer_scale = true, DROP(0.2f), PATH(0.4f)}},
+    {"drop path 31x7x1544", .desc.add_norm = {SIZE(31, 7, 1544), DELTA_ON, PATH(0.3f)}}, /* many turns of few blocks */
     {"width 2312, all, in place", OPT_ALIAS,
      .desc.add_norm = {SIZE(2, 3, 2312), DELTA_ON, .layer_scale = true, DROP(0.2f), PATH(0.4f)}},
     {"width 3200, layer scale", .desc.add_norm = {SIZE(1, 3, 3200), DELTA_ON, .layer_scale = true}},

@@ -11,7 +11,7 @@
 #include "backend/cuda/add_norm.cuh"
 #include "backend/cuda/reduce.cuh"
 
-enum { ROWS = 2, MAX_WARPS = 12, NARROW_THREADS = 256, NARROW_BLOCKS_PER_SM = 2 };
+enum { ROWS = 2, MAX_WARPS = 12, NARROW_THREADS = 256, NARROW_BLOCKS_PER_SM = 2, PATH_TURNS = WARP_SIZE / ROWS };
 
 template <typename T, typename R> struct backward_args {
     const T *dy;
@@ -63,6 +63,11 @@ template <bool SCALE, typename T, typename R> static size_t stages_bytes(int thr
     return (size_t)(threads / WARP_SIZE) * STAGES<T, R> * ROWS * ROW_PARTS<SCALE, T, R>;
 }
 
+__device__ inline int64_t element_of(const norm_shape &s, uint32_t row, int c)
+{
+    return (int64_t)((uint64_t)row * (uint32_t)s.width + (uint32_t)c);
+}
+
 /* 8 elements between global memory and this lane's 16 bytes of a part (and 16 in its second half). */
 template <typename T> __device__ inline void copy_part(unsigned char *part, const T *from, bool valid)
 {
@@ -82,9 +87,9 @@ template <typename T> __device__ inline void load_part(const unsigned char *part
 }
 
 template <bool SCALE, typename T, typename R>
-__device__ inline void start_row(const backward_args<T, R> &a, int64_t row, int c, unsigned char *parts)
+__device__ inline void start_row(const backward_args<T, R> &a, uint32_t row, int c, unsigned char *parts)
 {
-    int64_t at = row * a.shape.width + c;
+    int64_t at = element_of(a.shape, row, c);
     copy_part(parts, a.dy + at, true);
     copy_part(parts + X_PART<T>, a.x_out + at, true);
     if (a.dx_in) {
@@ -102,23 +107,24 @@ __device__ inline row_sums read_row(const unsigned char *parts, float2 stats, co
                                     column_parts &columns)
 {
     row_sums sums = {0, 0};
-    float dy[VECTOR], n[VECTOR];
+    float dy[VECTOR], x[VECTOR];
     load_part<T>(parts, dy);
-    load_part<R>(parts + X_PART<T>, n);
+    load_part<R>(parts + X_PART<T>, x);
 #pragma unroll
-    for (int i = 0; i < VECTOR; i++) {
-        n[i] = (n[i] - stats.x) * stats.y;
-        columns.dweight[i] += dy[i] * n[i];
+    for (int i = 0; i < VECTOR; i++) { /* with n / rstd for n */
+        float product = dy[i] * (x[i] - stats.x);
+        columns.dweight[i] += product * stats.y;
         columns.dbias[i] += dy[i];
         sums.g += dy[i] * weight[i];
-        sums.gn += dy[i] * weight[i] * n[i];
+        sums.gn += product * weight[i];
     }
+    sums.gn *= stats.y;
     return sums;
 }
 
 /* The gradient of the branch from that of the sum, and its column sums. */
 template <bool SCALE, typename T, typename R>
-__device__ inline void scale_row(const backward_args<T, R> &a, int64_t row, int c, const unsigned char *parts,
+__device__ inline void scale_row(const backward_args<T, R> &a, uint32_t row, int c, const unsigned char *parts,
                                  float path, const float *ls, float total[VECTOR], column_parts &columns)
 {
     if (a.shape.path.rate > 0 || a.shape.dropout.rate > 0) {
@@ -144,22 +150,20 @@ __device__ inline void scale_row(const backward_args<T, R> &a, int64_t row, int 
 
 /* total = dx_in + rstd (g - (sum g + n sum g n) / D), and the branch's gradient from it. */
 template <bool SCALE, typename T, typename R>
-__device__ inline void write_row(const backward_args<T, R> &a, int64_t row, int c, const unsigned char *parts,
+__device__ inline void write_row(const backward_args<T, R> &a, uint32_t row, int c, const unsigned char *parts,
                                  float2 stats, float path, const float *weight, const float *ls, row_sums sums,
                                  column_parts &columns)
 {
-    int64_t at = row * a.shape.width + c;
-    float dy[VECTOR], n[VECTOR], total[VECTOR] = {};
-    float mean_g = sums.g * a.shape.per_column, mean_gn = sums.gn * a.shape.per_column;
+    int64_t at = element_of(a.shape, row, c);
+    float dy[VECTOR], x[VECTOR], total[VECTOR] = {};
+    float mean_g = sums.g * a.shape.per_column, slope = sums.gn * a.shape.per_column * stats.y;
     load_part<T>(parts, dy);
-    load_part<R>(parts + X_PART<T>, n);
+    load_part<R>(parts + X_PART<T>, x);
     if (a.dx_in)
         load_part<R>(parts + LATER_PART<T, R>, total);
 #pragma unroll
-    for (int i = 0; i < VECTOR; i++) {
-        n[i] = (n[i] - stats.x) * stats.y;
-        total[i] += stats.y * (dy[i] * weight[i] - (mean_g + n[i] * mean_gn));
-    }
+    for (int i = 0; i < VECTOR; i++)
+        total[i] += stats.y * (dy[i] * weight[i] - (mean_g + (x[i] - stats.x) * slope));
     store8(a.dx + at, total);
     if (!a.ddelta && !a.sum_delta)
         return;
@@ -250,7 +254,7 @@ __global__ void __launch_bounds__(MAX_WARPS *WARP_SIZE, SCALE ? 1 : 2) backward_
     const bool own = c < a.shape.width;
     unsigned char *const parts = stages + warp * WARP_BYTES + lane * 16;
     uint32_t row = blockIdx.x * turn_rows + (unsigned)team * ROWS; /* the team's first of this turn */
-    float weight[VECTOR] = {}, ls[VECTOR] = {};
+    float weight[VECTOR] = {}, ls[VECTOR] = {}, paths = 1.0f;
     float2 next_stats[ROWS] = {};
     column_parts columns = {};
     auto start = [&](uint32_t first, int at) {
@@ -281,10 +285,14 @@ __global__ void __launch_bounds__(MAX_WARPS *WARP_SIZE, SCALE ? 1 : 2) backward_
         float2 stats[ROWS];
         float path[ROWS];
         start(row + LAST * step, at == 0 ? LAST * stage_bytes : at - stage_bytes);
+        if (a.shape.path.rate > 0 && turn % PATH_TURNS == 0) { /* those of some turns, one a lane */
+            uint32_t drawn = row + (unsigned)(lane / ROWS) * step + (unsigned)(lane % ROWS);
+            paths = path_of(a.shape, drawn < rows ? drawn : 0);
+        }
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             stats[r] = next_stats[r];
-            path[r] = path_of(a.shape, row + r < rows ? row + r : 0);
+            path[r] = __shfl_sync((unsigned)ALL_LANES, paths, turn % PATH_TURNS * ROWS + r);
         }
         fetch_stats(row + step);
         cp_async_wait<LAST>();
@@ -292,14 +300,14 @@ __global__ void __launch_bounds__(MAX_WARPS *WARP_SIZE, SCALE ? 1 : 2) backward_
         for (int r = 0; r < ROWS; r++)
             if (own && row + r < rows)
                 sums[r] = read_row<T, R>(parts + at + r * ROW_PARTS<SCALE, T, R>, stats[r], weight, columns);
-        sum_rows(sums, scratch + turn * MAX_WARPS * ROWS, a.team_warps);
+        sum_rows(sums, scratch + turn % 2 * MAX_WARPS * ROWS, a.team_warps);
 #pragma unroll
         for (int r = 0; r < ROWS; r++)
             if (own && row + r < rows)
                 write_row<SCALE>(a, row + r, c, parts + at + r * ROW_PARTS<SCALE, T, R>, stats[r], path[r], weight, ls,
                                  sums[r], columns);
         at = at == LAST * stage_bytes ? 0 : at + stage_bytes;
-        turn ^= 1;
+        turn++;
     }
     cp_async_wait<0>();
     store_columns(a, c, columns, SCALE, (float *)stages);
