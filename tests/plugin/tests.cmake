@@ -14,6 +14,31 @@ if(TARGET vt_simt)
   set_tests_properties(plugin_linear PROPERTIES TIMEOUT 300 LABELS plugin ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
 endif()
 
+# The plugin itself, all but its kernels' machine code and the vendor's libraries: stand_in/ plays those, tests/simt the GPU. What has run
+# over it are the programs that run on a GPU: test_ops cuda, vitrail train. Its address sanitizer must come first in them.
+if(TARGET vitrail_cuda AND TARGET vt_simt AND TARGET vitrail AND NOT VT_SANITIZE)
+  set(src ${CMAKE_SOURCE_DIR}/src)
+  vt_simt_kernels(vt_stand_in_kernels ${src}/backend/cuda/delay.cu)
+  set_target_properties(vt_stand_in_kernels vt_simt_bias PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  get_target_property(stand_in vitrail_cuda SOURCES)
+  list(FILTER stand_in EXCLUDE REGEX "\\.cu$|/(cudnn_api|attention_cudnn[a-z_]*|comm)\\.c$|/comm/nccl/|/without/")
+  get_target_property(libraries vitrail_cuda LINK_LIBRARIES)
+  list(FILTER libraries EXCLUDE REGEX "^CUDA::")
+  add_library(stand_in_plugin MODULE ${stand_in} ${src}/backend/cuda/without/cudnn.c ${src}/backend/cuda/without/nccl.c
+    ${plugin}/stand_in/runtime.cc ${plugin}/stand_in/cublaslt.c)
+  target_include_directories(stand_in_plugin PRIVATE ${plugin}/stand_in)
+  target_include_directories(stand_in_plugin SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+  target_link_libraries(stand_in_plugin PRIVATE vt_simt_kernels vt_stand_in_kernels vt_simt_bias vt_simt_machine ${libraries})
+  target_compile_options(stand_in_plugin PRIVATE $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes;-Wmissing-prototypes>)
+  set_target_properties(stand_in_plugin PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests C_STANDARD 11
+    C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden LINKER_LANGUAGE CXX)
+  target_link_options(stand_in_plugin PRIVATE -Wl,--no-undefined)
+  foreach(part ops train)
+    add_test(NAME plugin_stand_in_${part} COMMAND sh ${plugin}/stand_in.sh ${CMAKE_BINARY_DIR} ${part})
+    set_tests_properties(plugin_stand_in_${part} PROPERTIES TIMEOUT 600 LABELS plugin PROCESSORS 2)
+  endforeach()
+endif()
+
 # What timing makes of failures, over a CUDA runtime of our own.
 if(VT_WITH_CUDA)
   vt_test(plugin_timing SOURCES ${plugin}/test_timing.c ${CMAKE_SOURCE_DIR}/src/backend/cuda/timing.c

@@ -450,4 +450,20 @@ void launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes, const 
     if (machine.failed)
         throw std::runtime_error(machine.message);
 }
+
+static deferrer *defer;
+
+void set_deferrer(deferrer *to)
+{
+    defer = to;
+}
+
+void launch_on(void *stream, const char *name, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &thread)
+{
+    if (!defer)
+        return launch(name, grid, block, shared_bytes, thread);
+    machine.kernel = name;
+    check_launch(grid, block, shared_bytes);
+    defer(stream, name, [=] { launch(name, grid, block, shared_bytes, thread); });
+}
 } // namespace simt

@@ -56,6 +56,8 @@ foreach(name simt kernels)
   target_include_directories(test_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/support)
   set_target_properties(test_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 endforeach()
+# Also part of a shared object (tests/plugin).
+set_target_properties(vt_simt_kernels vt_simt_machine PROPERTIES POSITION_INDEPENDENT_CODE ON)
 add_test(NAME simt_machine COMMAND test_simt)
 add_test(NAME simt_kernels COMMAND test_kernels)
 set_tests_properties(simt_machine simt_kernels PROPERTIES TIMEOUT 60 LABELS simt

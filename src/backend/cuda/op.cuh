@@ -32,8 +32,8 @@ void launch_on(struct backend *be, enum stream stream, const char *name, void (*
     kernel<<<grid, block, shared_bytes, ((struct cuda_backend *)be)->streams[stream]>>>(Parameters(arguments)...);
     cuda_check_launch(be, name, cudaGetLastError());
 #else
-    (void)be, (void)stream;
-    simt::launch(name, grid, block, shared_bytes, [=] { kernel(Parameters(arguments)...); });
+    simt::launch_on(((struct cuda_backend *)be)->streams[stream], name, grid, block, shared_bytes,
+                    [=] { kernel(Parameters(arguments)...); });
 #endif
 }
 
