@@ -53,7 +53,8 @@ static vt_status open_norm(struct bench_op *o, const struct add_norm_desc *d)
     return bench_op_random(o, elements, d->dtype_stream);
 }
 
-/* The first norm of a model has no delta, the 2 L after it have one. Backward is timed with one. */
+/* The first norm of a model has no delta, the 2 L after it have one; of a class-only last block the second norm and the final one
+ * have class tokens alone. Backward is timed with a delta. */
 static vt_status norms(struct bench_table *t)
 {
     const double elements = (double)bench_tokens(t) * t->model->width, stats = 8.0 * (double)bench_tokens(t);
@@ -62,7 +63,7 @@ static vt_status norms(struct bench_table *t)
                               .dtype_stream = t->dtype_stream, .eps = 1e-6f, .has_delta = true};
     struct bench_op o = {.table = t}, first = {.table = t};
     struct bench_row row = {.op = "add+norm", .pass = "forward", .part = PART_NORM, .bytes = elements * 2 * (e + r) + stats,
-                            .per_step = 2.0 * t->model->depth};
+                            .per_step = 2.0 * bench_whole_blocks(t)};
     vt_status status;
     snprintf(row.shape, sizeof row.shape, "%d, stream %s", t->model->width, dtype_name(t->dtype_stream));
     VT_TRY_OUT(open_norm(&o, &d));
@@ -126,7 +127,7 @@ static vt_status dropout(struct bench_table *t)
     struct bench_op o = {.table = t};
     struct bench_row row = {.op = "dropout", .pass = "either", .part = m->dropout > 0 ? PART_NORM : PART_OTHER,
                             .bytes = 2.0 * t->images * (double)elements * bytes_of(t->dtype),
-                            .per_step = m->dropout > 0 ? 2.0 * m->depth : 0};
+                            .per_step = m->dropout > 0 ? 2.0 * bench_whole_blocks(t) : 0};
     vt_status status;
     snprintf(row.shape, sizeof row.shape, "%d", m->mlp_width);
     VT_TRY_OUT(t->be->nn.dropout_plan(t->be, &d, &o.plan));
@@ -226,7 +227,8 @@ static vt_status pool(struct bench_table *t)
                                 .dtype = t->dtype};
     struct bench_op o = {.table = t};
     const double y = (double)t->images * (double)D, read = m->pool == POOL_CLS ? y : (double)x;
-    struct bench_row row = {.op = "pool", .pass = "forward", .part = PART_LOSS, .per_step = 1,
+    struct bench_row row = {.op = "pool", .pass = "forward", .part = PART_LOSS,
+                            .per_step = !vit_class_only(m, m->depth - 1),
                             .bytes = (read + y) * bytes_of(t->dtype)};
     vt_status status;
     snprintf(row.shape, sizeof row.shape, "%s", m->pool == POOL_CLS ? "class token" : "mean");

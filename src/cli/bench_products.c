@@ -17,6 +17,9 @@ static bool counts(const struct gemm_shape *shape, enum gemm_product product)
            !((fc1 || qkv) && product == GEMM_WEIGHT_GRADIENT);
 }
 
+/* Products of qkv in a step: a class-only block has two thirds of one. */
+static double qkv_per_step(const struct bench_table *t) { return (bench_whole_blocks(t) + 2.0 * t->model->depth) / 3; }
+
 static double linear_bytes(const struct bench_table *t, double rows, double in, double out, enum gemm_product product)
 {
     double e = (double)dtype_bytes(t->dtype);
@@ -31,7 +34,8 @@ static void add_plain(void *context, const struct gemm_shape *shape, enum gemm_p
     struct bench_table *t = context;
     struct bench_row row = {.part = PART_LINEAR, .seconds = seconds, .flops = flops};
     row.bytes = linear_bytes(t, (double)bench_tokens(t), (double)shape->in, (double)shape->out, product);
-    row.per_step = counts(shape, product) ? t->model->depth : 0;
+    if (counts(shape, product))
+        row.per_step = strcmp(shape->name, "qkv") == 0 ? qkv_per_step(t) : bench_whole_blocks(t);
     snprintf(row.op, sizeof row.op, "linear %s", shape->name);
     snprintf(row.pass, sizeof row.pass, "%s", names[product]);
     snprintf(row.shape, sizeof row.shape, "%lld -> %lld", (long long)shape->in, (long long)shape->out);
@@ -131,9 +135,9 @@ static vt_status layers(struct bench_table *t)
     patches.rows = (int64_t)t->images * vit_patches(m);
     patches.in = (int64_t)m->channels * m->patch_size * m->patch_size, patches.out = D;
     head.rows = t->images, head.in = m->pre_logits ? m->pre_logits : D, head.out = m->classes, head.dtype_out = DTYPE_F32;
-    VT_TRY(layer_rows(t, "qkv+db", qkv, WEIGHT_BIAS, PART_LINEAR, m->depth));
-    VT_TRY(layer_rows(t, "fc1+gelu", fc1, FORWARD | WEIGHT_BIAS, PART_LINEAR, m->depth));
-    VT_TRY(layer_rows(t, "fc2+dgelu", fc2, INPUT, PART_LINEAR, m->depth));
+    VT_TRY(layer_rows(t, "qkv+db", qkv, WEIGHT_BIAS, PART_LINEAR, qkv_per_step(t)));
+    VT_TRY(layer_rows(t, "fc1+gelu", fc1, FORWARD | WEIGHT_BIAS, PART_LINEAR, bench_whole_blocks(t)));
+    VT_TRY(layer_rows(t, "fc2+dgelu", fc2, INPUT, PART_LINEAR, bench_whole_blocks(t)));
     VT_TRY(layer_rows(t, "patches", patches, FORWARD | WEIGHT, PART_INPUT, 1));
     return layer_rows(t, "head", head, FORWARD | INPUT | WEIGHT_BIAS, PART_LOSS, 1);
 }
@@ -186,7 +190,7 @@ static vt_status attention(struct bench_table *t)
     const double N = vit_tokens(m), D = m->width, rows = (double)bench_tokens(t), e = (double)dtype_bytes(t->dtype);
     struct bench_op o = {.table = t};
     struct bench_row row = {.op = "attention", .pass = "forward", .part = PART_ATTENTION, .flops = 4 * rows * N * D,
-                            .bytes = 4 * rows * D * e + 4 * rows * m->heads, .per_step = m->depth};
+                            .bytes = 4 * rows * D * e + 4 * rows * m->heads, .per_step = bench_whole_blocks(t)};
     vt_status status;
     snprintf(row.shape, sizeof row.shape, "N %d, d %d", vit_tokens(m), m->width / m->heads);
     VT_TRY_OUT(open_attention(&o));

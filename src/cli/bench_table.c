@@ -174,7 +174,7 @@ void bench_table_print(const struct bench_table *t)
     for (int i = 0; i < t->count; i++) {
         const struct bench_row *row = &t->rows[i];
         rate_text(row, rate, sizeof rate);
-        printf("%-16s %-16s %-16s %12.1f %12.4f %20s %11.1f %6.0f\n", row->op, row->pass, row->shape, row->seconds * 1e6,
+        printf("%-16s %-16s %-16s %12.1f %12.4f %20s %11.1f %6.4g\n", row->op, row->pass, row->shape, row->seconds * 1e6,
                row->seconds / t->images * 1e6, rate, 100 * floor_seconds(t, row) / row->seconds, row->per_step);
     }
     print_parts(t);

@@ -17,7 +17,8 @@ struct bench_row {
     char op[24], pass[24], shape[48];
     enum bench_part part;
     double seconds, flops, bytes;
-    double per_step; /* how often a step of one microbatch runs it; 0 = not as configured, or it stands in another row */
+    double per_step; /* how often a step of one microbatch runs it, on all tokens; 0 = not as configured, or it stands in another
+                      * row. Not counted is what a class-only last block (vit_class_only) does with its class tokens */
 };
 
 struct bench_table {
@@ -60,5 +61,10 @@ void bench_table_print(const struct bench_table *table);
 struct json *bench_table_json(const struct bench_table *table);
 
 static inline int64_t bench_tokens(const struct bench_table *t) { return (int64_t)t->images * vit_tokens(t->model); }
+/* Blocks that take all tokens from query to MLP. */
+static inline int bench_whole_blocks(const struct bench_table *t)
+{
+    return t->model->depth - vit_class_only(t->model, t->model->depth - 1);
+}
 
 #endif

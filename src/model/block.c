@@ -2,19 +2,10 @@
  *   (x1, y1) = add_norm(x, delta of the block before)     delta = proj(attention(qkv(y1)))
  *   (x2, y2) = add_norm(x1, delta)                        delta = fc2(dropout(gelu(fc1(y2))))
  * Branch dropout and drop-path live in the add_norm that takes the branch's delta, so do the biases' gradients of the
- * linears that made it (proj, fc2). Those of qkv and fc1 come with the gradients of their outputs where these are made (attention,
- * fc2) if the plans say so (own_sums), else with their weights' gradients. */
+ * linears that made it (proj, fc2). Those of qkv and fc1 come with the gradients of their outputs where these are made
+ * (attention, fc2) if the plans say so (own_sums), else with their weights' gradients.
+ * A class-only block takes y1 of all tokens to k and v, of the class tokens to q; from there on its rows are theirs. */
 #include "model/replica.h"
-
-#include <math.h>
-#include <stdio.h>
-
-#include "base/philox.h"
-
-float block_drop_path(const struct vit_config *config, int layer)
-{
-    return config->depth > 1 ? config->drop_path * (float)layer / (float)(config->depth - 1) : 0;
-}
 
 /* What the last block of a forward left in places that blocks share is still there when backward begins. */
 static bool is_last(const struct vit *vit, int layer)
@@ -22,159 +13,52 @@ static bool is_last(const struct vit *vit, int layer)
     return layer == vit->desc.config.depth - 1;
 }
 
-static vt_status plan_linear(struct vit *vit, struct linear_desc desc, struct op_plan **plan)
+/* What attention reads, or its gradients. */
+struct qkv {
+    void *q, *k, *v;
+};
+
+/* Views of a packed buffer; class only, q has its own. */
+static struct qkv qkv_of(const struct vit *vit, const struct block *b, void *packed, void *q)
 {
-    desc.rows = vit_rows(vit);
-    desc.dtype = desc.dtype_out = vit->desc.dtype;
-    desc.forward_only = !vit->desc.training;
-    return vit->be->nn.linear_plan(vit->be, &desc, plan);
+    const size_t part = (size_t)vit->desc.config.width * dtype_bytes(vit->desc.dtype);
+    char *k = (char *)packed + (b->kind == BLOCK_CLASS_ONLY ? 0 : part);
+    return (struct qkv){b->kind == BLOCK_CLASS_ONLY ? q : packed, k, k + part};
 }
 
-vt_status block_plan_shared(struct vit *vit)
-{
-    const struct vit_config *c = &vit->desc.config;
-    const int64_t D = c->width, F = c->mlp_width;
-    struct block_shared *l = &vit->shared;
-    VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = 3 * D, .bias = c->qkv_bias}, &l->qkv));
-    VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = D, .bias = true}, &l->proj));
-    VT_TRY(plan_linear(vit, (struct linear_desc){.in = D, .out = F, .bias = true, .act = c->gelu}, &l->fc1));
-    const struct linear_desc fc2 = {
-        .in = F,
-        .out = D,
-        .bias = true,
-        .input_act = c->gelu,
-        .dx_sum = vit->desc.training && c->dropout == 0, /* with a dropout between, dx is not yet the gradient of fc1's output */
-    };
-    VT_TRY(plan_linear(vit, fc2, &l->fc2));
-    if (!vit->desc.training || vit->desc.recompute == RECOMPUTE_NONE)
-        return VT_OK;
-    VT_TRY(block_plan_first_norm(vit, 0, &l->norm_again, NULL)); /* the first norm has no delta, and no draws */
-    if (vit->desc.recompute != RECOMPUTE_LIGHT)
-        return VT_OK;
-    const struct activation_desc gelu = {.rows = vit_rows(vit), .columns = F, .dtype = vit->desc.dtype, .act = c->gelu};
-    return vit->be->nn.activation_plan(vit->be, &gelu, &l->gelu_again);
-}
+/* The rows of the qkv parameters that the packed product has: all, or from k on. */
+struct qkv_params {
+    const void *w;
+    const float *b;
+    float *dw, *db; /* backward only */
+};
 
-static struct add_norm_desc norm_desc(const struct vit *vit)
+static struct qkv_params packed_params(const struct vit *vit, const struct block *b, const struct pass *pass)
 {
-    const struct vit_desc *d = &vit->desc;
-    return (struct add_norm_desc){.batch = d->batch,
-                                  .tokens = vit_tokens(&d->config),
-                                  .width = d->config.width,
-                                  .dtype = d->dtype,
-                                  .dtype_stream = d->dtype_stream,
-                                  .eps = d->config.layernorm_eps};
-}
-
-vt_status block_plan_first_norm(struct vit *vit, int layer, struct op_plan **plan, bool *one_gradient)
-{
-    struct add_norm_desc desc = norm_desc(vit);
-    desc.has_delta = layer > 0;
-    if (desc.has_delta && vit->desc.training) {
-        desc.dropout = vit->desc.config.dropout;
-        desc.dropout_purpose = draw_purpose_layer(DRAW_OUT_DROPOUT, layer - 1);
-        desc.drop_path = block_drop_path(&vit->desc.config, layer - 1);
-        desc.drop_path_purpose = draw_purpose_layer(DRAW_DROP_PATH_MLP, layer - 1);
+    const int64_t D = vit->desc.config.width, first = b->kind == BLOCK_CLASS_ONLY ? D : 0;
+    const float *bias = master_of(vit, pass, b->qkv.bias);
+    struct qkv_params p = {.w = (const char *)matrix_of(vit, pass, b->qkv.weight) +
+                                (size_t)(first * D) * dtype_bytes(vit->desc.dtype),
+                           .b = bias ? bias + first : NULL};
+    if (pass->grads.values) {
+        float *db = grad_of(&pass->grads, b->qkv.bias);
+        p.dw = grad_of(&pass->grads, b->qkv.weight) + first * D;
+        p.db = db ? db + first : NULL;
     }
-    if (one_gradient)
-        *one_gradient = add_norm_delta_is_dx(&desc);
-    return vit->be->nn.add_norm_plan(vit->be, &desc, plan);
+    return p;
 }
 
-static vt_status plan_second_norm(struct vit *vit, int layer, struct op_plan **plan, bool *one_gradient)
+static void forward_qkv(const struct vit *vit, int layer, const struct pass *pass)
 {
-    struct add_norm_desc desc = norm_desc(vit);
-    desc.has_delta = true;
-    if (vit->desc.training) {
-        desc.dropout = vit->desc.config.dropout;
-        desc.dropout_purpose = draw_purpose_layer(DRAW_PROJ_DROPOUT, layer);
-        desc.drop_path = block_drop_path(&vit->desc.config, layer);
-        desc.drop_path_purpose = draw_purpose_layer(DRAW_DROP_PATH_ATTN, layer);
-    }
-    *one_gradient = add_norm_delta_is_dx(&desc);
-    return vit->be->nn.add_norm_plan(vit->be, &desc, plan);
-}
-
-static vt_status plan_attention(struct vit *vit, int layer, struct op_plan **plan)
-{
-    const struct vit_config *c = &vit->desc.config;
-    const int64_t N = vit_tokens(c), D = c->width, d = D / c->heads;
-    const struct attention_view packed = {.batch = N * 3 * D, .head = d, .row = 3 * D};
-    const struct attention_desc desc = {.batch = vit->desc.batch,
-                                        .heads = c->heads,
-                                        .queries = N,
-                                        .keys = N,
-                                        .head_dim = d,
-                                        .dtype = vit->desc.dtype,
-                                        .scale = (float)(1 / sqrt((double)d)),
-                                        .q = packed,
-                                        .k = packed,
-                                        .v = packed,
-                                        .o = {.batch = N * D, .head = d, .row = D},
-                                        .dropout = vit->desc.training ? c->attention_dropout : 0,
-                                        .purpose = draw_purpose_layer(DRAW_ATTN_DROPOUT, layer),
-                                        .sums = vit->desc.training && c->qkv_bias,
-                                        .forward_only = !vit->desc.training};
-    return vit->be->nn.attention_plan(vit->be, &desc, plan);
-}
-
-static void find_rows(struct vit *vit, int layer, struct block *block)
-{
-    const struct vit_config *c = &vit->desc.config;
-    const int64_t D = c->width, F = c->mlp_width;
-    char name[PARAM_NAME_BYTES];
-    snprintf(name, sizeof name, "blocks.%d.norm1", layer);
-    block->norm1_rows = vit_linear_rows(vit, name, D, 1, true);
-    snprintf(name, sizeof name, "blocks.%d.attn.qkv", layer);
-    block->qkv = vit_linear_rows(vit, name, 3 * D, D, c->qkv_bias);
-    snprintf(name, sizeof name, "blocks.%d.attn.proj", layer);
-    block->proj = vit_linear_rows(vit, name, D, D, true);
-    snprintf(name, sizeof name, "blocks.%d.norm2", layer);
-    block->norm2_rows = vit_linear_rows(vit, name, D, 1, true);
-    snprintf(name, sizeof name, "blocks.%d.mlp.fc1", layer);
-    block->fc1 = vit_linear_rows(vit, name, F, D, true);
-    snprintf(name, sizeof name, "blocks.%d.mlp.fc2", layer);
-    block->fc2 = vit_linear_rows(vit, name, D, F, true);
-}
-
-vt_status block_plan(struct vit *vit, int layer)
-{
-    struct block *block = &vit->blocks[layer];
-    const struct vit_config *c = &vit->desc.config;
-    find_rows(vit, layer, block);
-    VT_TRY(block_plan_first_norm(vit, layer, &block->norm1, &block->one_gradient1));
-    VT_TRY(plan_attention(vit, layer, &block->attention));
-    VT_TRY(plan_second_norm(vit, layer, &block->norm2, &block->one_gradient2));
-    if (!vit->desc.training || c->dropout == 0)
-        return VT_OK;
-    const struct dropout_desc dropout = {.batch = vit->desc.batch,
-                                         .row_elements = (int64_t)vit_tokens(c) * c->mlp_width,
-                                         .dtype = vit->desc.dtype,
-                                         .rate = c->dropout,
-                                         .purpose = draw_purpose_layer(DRAW_MLP_DROPOUT, layer)};
-    return vit->be->nn.dropout_plan(vit->be, &dropout, &block->mlp_dropout);
-}
-
-void block_close(struct vit *vit)
-{
-    op_plan_close(&vit->shared.qkv);
-    op_plan_close(&vit->shared.proj);
-    op_plan_close(&vit->shared.fc1);
-    op_plan_close(&vit->shared.fc2);
-    op_plan_close(&vit->shared.norm_again);
-    op_plan_close(&vit->shared.gelu_again);
-    for (int i = 0; vit->blocks && i < vit->desc.config.depth; i++) {
-        op_plan_close(&vit->blocks[i].norm1);
-        op_plan_close(&vit->blocks[i].attention);
-        op_plan_close(&vit->blocks[i].norm2);
-        op_plan_close(&vit->blocks[i].mlp_dropout);
-    }
-}
-
-/* Part 0, 1, 2 (q, k, v) of the packed buffer. */
-static void *part(const struct vit *vit, void *qkv, int index)
-{
-    return (char *)qkv + (size_t)(index * vit->desc.config.width) * dtype_bytes(vit->desc.dtype);
+    const struct nn_ops *nn = &vit->be->nn;
+    const struct block *b = &vit->blocks[layer];
+    const struct block_shared *l = &vit->shared[b->kind];
+    const struct block_activations *a = &vit->acts.blocks[layer];
+    const struct qkv_params packed = packed_params(vit, b, pass);
+    nn->linear_forward(l->qkv, a->y1, packed.w, packed.b, a->qkv, NULL);
+    if (l->q)
+        nn->linear_forward(l->q, a->y1, matrix_of(vit, pass, b->qkv.weight), master_of(vit, pass, b->qkv.bias), a->q,
+                           NULL);
 }
 
 /* From y1 to h. delta: where the attention branch's output goes. */
@@ -182,13 +66,12 @@ static void forward_inner(const struct vit *vit, int layer, const struct pass *p
 {
     const struct nn_ops *nn = &vit->be->nn;
     const struct block *b = &vit->blocks[layer];
-    const struct block_shared *l = &vit->shared;
+    const struct block_shared *l = &vit->shared[b->kind];
     const struct block_activations *a = &vit->acts.blocks[layer];
 
-    nn->linear_forward(l->qkv, a->y1, matrix_of(vit, pass, b->qkv.weight), master_of(vit, pass, b->qkv.bias), a->qkv,
-                       NULL);
-    nn->attention_forward(b->attention, part(vit, a->qkv, 0), part(vit, a->qkv, 1), part(vit, a->qkv, 2), a->o, a->lse,
-                          &pass->random);
+    const struct qkv qkv = qkv_of(vit, b, a->qkv, a->q);
+    forward_qkv(vit, layer, pass);
+    nn->attention_forward(b->attention, qkv.q, qkv.k, qkv.v, a->o, a->lse, &pass->random);
     nn->linear_forward(l->proj, a->o, matrix_of(vit, pass, b->proj.weight), master_of(vit, pass, b->proj.bias), delta,
                        NULL);
 
@@ -222,27 +105,28 @@ void block_forward(const struct vit *vit, int layer, const struct pass *pass)
                                                 .stats = a->stats1};
     nn->add_norm_forward(b->norm1, &norm1, &pass->random);
     forward_inner(vit, layer, pass, delta);
-    nn->linear_forward(vit->shared.fc2, a->h, matrix_of(vit, pass, b->fc2.weight), master_of(vit, pass, b->fc2.bias),
+    nn->linear_forward(vit->shared[b->kind].fc2, a->h, matrix_of(vit, pass, b->fc2.weight), master_of(vit, pass, b->fc2.bias),
                        delta, NULL);
 }
 
 /* y from the sum x that the norm left; stats get the bits they had. */
-static void norm_again(const struct vit *vit, const struct pass *pass, struct linear_rows rows, const void *x, void *y,
-                       float *stats)
+static void norm_again(const struct vit *vit, const struct pass *pass, struct op_plan *plan, struct linear_rows rows,
+                       const void *x, void *y, float *stats)
 {
     const struct add_norm_forward_args norm = {.x = x,
                                                .weight = master_of(vit, pass, rows.weight),
                                                .bias = master_of(vit, pass, rows.bias),
                                                .y = y,
                                                .stats = stats};
-    vit->be->nn.add_norm_forward(vit->shared.norm_again, &norm, &pass->random);
+    vit->be->nn.add_norm_forward(plan, &norm, &pass->random);
 }
 
 /* RECOMPUTE_BLOCK: fill the shared buffers again from the one tensor kept, x1; fc2's output is not needed. */
 static void run_again(const struct vit *vit, int layer, const struct pass *pass)
 {
+    const struct block *b = &vit->blocks[layer];
     const struct block_activations *a = &vit->acts.blocks[layer];
-    norm_again(vit, pass, vit->blocks[layer].norm1_rows, a->x1, a->y1, a->stats1);
+    norm_again(vit, pass, vit->shared[b->kind].norm1_again, b->norm1_rows, a->x1, a->y1, a->stats1);
     forward_inner(vit, layer, pass, vit->acts.wide);
 }
 
@@ -252,7 +136,7 @@ static void gelu_again(const struct vit *vit, int layer, const struct pass *pass
     const struct nn_ops *nn = &vit->be->nn;
     const struct block *b = &vit->blocks[layer];
     const struct block_activations *a = &vit->acts.blocks[layer];
-    nn->activation_forward(vit->shared.gelu_again, a->pre, a->h);
+    nn->activation_forward(vit->shared[b->kind].gelu_again, a->pre, a->h);
     if (b->mlp_dropout)
         nn->dropout_forward(b->mlp_dropout, a->h, a->h, &pass->random);
 }
@@ -260,17 +144,19 @@ static void gelu_again(const struct vit *vit, int layer, const struct pass *pass
 /* The gradient of the MLP's output, as the norm after the block has left it. */
 static void *ddelta_in(const struct vit *vit, int layer)
 {
-    return ddelta_of(vit, is_last(vit, layer) ? vit->head.one_gradient : vit->blocks[layer + 1].one_gradient1);
+    if (is_last(vit, layer))
+        return ddelta_of(vit, vit->blocks[layer].kind, vit->head.one_gradient);
+    return ddelta_of(vit, BLOCK_WHOLE, vit->blocks[layer + 1].one_gradient1);
 }
 
 static void backward_mlp(const struct vit *vit, int layer, const struct pass *pass)
 {
     const struct nn_ops *nn = &vit->be->nn;
     const struct block *b = &vit->blocks[layer];
-    const struct block_shared *l = &vit->shared;
+    const struct block_shared *l = &vit->shared[b->kind];
     const struct block_activations *a = &vit->acts.blocks[layer];
     const struct grads *g = &pass->grads;
-    void *dx = vit->acts.dx, *ddelta = ddelta_in(vit, layer), *dy = vit->acts.y, *dh = vit->acts.wide;
+    void *dx = dx_of(vit, b->kind), *ddelta = ddelta_in(vit, layer), *dy = vit->acts.y, *dh = vit->acts.wide;
     const bool light = vit->desc.recompute == RECOMPUTE_LIGHT;
     float *fc1_bias = grad_of(g, b->fc1.bias);
 
@@ -287,8 +173,8 @@ static void backward_mlp(const struct vit *vit, int layer, const struct pass *pa
                                     .accumulate_sum = g->accumulate});
     if (b->mlp_dropout) /* commutes with the product by gelu'(pre) */
         nn->dropout_forward(b->mlp_dropout, dh, dh, &pass->random);
-    if (light) /* here, as y2 lies where dy will; the final norm's output lay there too */
-        norm_again(vit, pass, b->norm2_rows, a->x2, a->y2, a->stats2);
+    if (light) /* here, as y2 lies where dy will; the final norm's output, or its gradient, may have lain there too */
+        norm_again(vit, pass, l->norm2_again, b->norm2_rows, a->x2, a->y2, a->stats2);
     nn->linear_backward_weight(l->fc1, a->y2, dh, grad_of(g, b->fc1.weight), l->fc2->own_sums ? NULL : fc1_bias,
                                g->accumulate);
     nn->linear_backward_input(l->fc1,
@@ -299,7 +185,7 @@ static void backward_mlp(const struct vit *vit, int layer, const struct pass *pa
                                                  .weight = master_of(vit, pass, b->norm2_rows.weight),
                                                  .dx_in = dx,
                                                  .dx = dx,
-                                                 .ddelta = ddelta_of(vit, b->one_gradient2),
+                                                 .ddelta = ddelta_of(vit, b->kind, b->one_gradient2),
                                                  .dweight = grad_of(g, b->norm2_rows.weight),
                                                  .dbias = grad_of(g, b->norm2_rows.bias),
                                                  .ddelta_sum = grad_of(g, b->proj.bias),
@@ -308,41 +194,60 @@ static void backward_mlp(const struct vit *vit, int layer, const struct pass *pa
     grads_final(g, b->norm2_rows.weight);
 }
 
+/* From the packed gradient (and dq, class only) to that of y1, in acts.y. sums: the bias has its gradient already. */
+static void backward_qkv(const struct vit *vit, int layer, const struct pass *pass, const void *dqkv, const void *dq,
+                         bool sums)
+{
+    const struct nn_ops *nn = &vit->be->nn;
+    const struct block *b = &vit->blocks[layer];
+    const struct block_shared *l = &vit->shared[b->kind];
+    const struct block_activations *a = &vit->acts.blocks[layer];
+    const struct grads *g = &pass->grads;
+    const struct qkv_params packed = packed_params(vit, b, pass);
+    nn->linear_backward_weight(l->qkv, a->y1, dqkv, packed.dw, sums ? NULL : packed.db, g->accumulate);
+    if (l->q)
+        nn->linear_backward_weight(l->q, a->y1, dq, grad_of(g, b->qkv.weight), sums ? NULL : grad_of(g, b->qkv.bias),
+                                   g->accumulate);
+    nn->linear_backward_input(l->qkv, &(struct linear_input_args){.dy = dqkv, .w = packed.w, .dx = vit->acts.y});
+    if (l->q)
+        nn->linear_backward_input(l->q, &(struct linear_input_args){.dy = dq,
+                                                                    .w = matrix_of(vit, pass, b->qkv.weight),
+                                                                    .dx = vit->acts.y,
+                                                                    .accumulate = true});
+}
+
 static void backward_attention(const struct vit *vit, int layer, const struct pass *pass)
 {
     const struct nn_ops *nn = &vit->be->nn;
     const struct block *b = &vit->blocks[layer];
-    const struct block_shared *l = &vit->shared;
+    const struct block_shared *l = &vit->shared[b->kind];
     const struct block_activations *a = &vit->acts.blocks[layer];
     const struct grads *g = &pass->grads;
-    void *dx = vit->acts.dx, *ddelta = ddelta_of(vit, b->one_gradient2), *dy = vit->acts.y, *d_o = dy;
-    void *dqkv = vit->acts.wide;
-    float *qkv_bias = grad_of(g, b->qkv.bias);
+    void *ddelta = ddelta_of(vit, b->kind, b->one_gradient2), *dy = vit->acts.y, *d_o = dy, *dqkv = vit->acts.wide;
+    const struct qkv qkv = qkv_of(vit, b, a->qkv, a->q), d = qkv_of(vit, b, dqkv, vit->acts.delta);
+    float *bias = grad_of(g, b->qkv.bias);
     const int64_t D = vit->desc.config.width;
-    const bool own_sums = b->attention->own_sums && qkv_bias;
-    const struct attention_sums sums = {.dq = qkv_bias,
-                                        .dk = qkv_bias ? qkv_bias + D : NULL,
-                                        .dv = qkv_bias ? qkv_bias + 2 * D : NULL,
+    const bool own_sums = b->attention->own_sums && bias;
+    const struct attention_sums sums = {.dq = bias,
+                                        .dk = bias ? bias + D : NULL,
+                                        .dv = bias ? bias + 2 * D : NULL,
                                         .accumulate = g->accumulate};
 
     nn->linear_backward_weight(l->proj, a->o, ddelta, grad_of(g, b->proj.weight), NULL, g->accumulate);
     nn->linear_backward_input(
         l->proj, &(struct linear_input_args){.dy = ddelta, .w = matrix_of(vit, pass, b->proj.weight), .dx = d_o});
-    nn->attention_backward(b->attention, part(vit, a->qkv, 0), part(vit, a->qkv, 1), part(vit, a->qkv, 2), a->o, a->lse,
-                           d_o, part(vit, dqkv, 0), part(vit, dqkv, 1), part(vit, dqkv, 2), own_sums ? &sums : NULL,
+    nn->attention_backward(b->attention, qkv.q, qkv.k, qkv.v, a->o, a->lse, d_o, d.q, d.k, d.v, own_sums ? &sums : NULL,
                            &pass->random);
     if (vit->desc.recompute == RECOMPUTE_LIGHT) /* here, as y1 lies where d_o did */
-        norm_again(vit, pass, b->norm1_rows, a->x1, a->y1, a->stats1);
-    nn->linear_backward_weight(l->qkv, a->y1, dqkv, grad_of(g, b->qkv.weight), own_sums ? NULL : qkv_bias, g->accumulate);
-    nn->linear_backward_input(l->qkv,
-                              &(struct linear_input_args){.dy = dqkv, .w = matrix_of(vit, pass, b->qkv.weight), .dx = dy});
+        norm_again(vit, pass, l->norm1_again, b->norm1_rows, a->x1, a->y1, a->stats1);
+    backward_qkv(vit, layer, pass, dqkv, d.q, own_sums);
     const struct add_norm_backward_args norm1 = {.dy = dy,
                                                  .x_out = a->x1,
                                                  .stats = a->stats1,
                                                  .weight = master_of(vit, pass, b->norm1_rows.weight),
-                                                 .dx_in = dx,
-                                                 .dx = dx,
-                                                 .ddelta = layer ? ddelta_of(vit, b->one_gradient1) : NULL,
+                                                 .dx_in = dx_of(vit, b->kind),
+                                                 .dx = vit->acts.dx,
+                                                 .ddelta = layer ? ddelta_of(vit, BLOCK_WHOLE, b->one_gradient1) : NULL,
                                                  .dweight = grad_of(g, b->norm1_rows.weight),
                                                  .dbias = grad_of(g, b->norm1_rows.bias),
                                                  .ddelta_sum =
@@ -352,8 +257,8 @@ static void backward_attention(const struct vit *vit, int layer, const struct pa
     grads_final(g, b->norm1_rows.weight);
 }
 
-/* On entry acts.dx is the gradient of x2, ddelta_in that of fc2's output; on exit those of x and of the delta before.
- */
+/* On entry dx_of is the gradient of x2, ddelta_in that of fc2's output; on exit acts.dx is that of x, and beside it that of
+ * the delta before. */
 void block_backward(const struct vit *vit, int layer, const struct pass *pass)
 {
     if (vit->desc.recompute == RECOMPUTE_BLOCK && !is_last(vit, layer))

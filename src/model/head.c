@@ -1,4 +1,5 @@
-/* Tokens to logits: final norm -> pool -> (pre-logits: linear, tanh) -> head; and the loss. */
+/* Tokens to logits: final norm -> pool -> (pre-logits: linear, tanh) -> head; and the loss. A class-only last block leaves
+ * nothing to pool. */
 #include "model/replica.h"
 
 static int64_t feature_width(const struct vit_config *c)
@@ -55,7 +56,8 @@ vt_status head_plan(struct vit *vit)
                                    .prefix = c->cls_token,
                                    .kind = c->pool,
                                    .dtype = d->dtype};
-    VT_TRY(vit->be->nn.pool_plan(vit->be, &pool, &h->pool));
+    if (last_block(vit)->kind == BLOCK_WHOLE)
+        VT_TRY(vit->be->nn.pool_plan(vit->be, &pool, &h->pool));
     VT_TRY(plan_linears(vit));
     const struct loss_desc loss = {.batch = d->batch,
                                    .classes = c->classes,
@@ -81,15 +83,17 @@ void head_forward(const struct vit *vit, const struct pass *pass)
     const struct head *h = &vit->head;
     const struct activations *a = &vit->acts;
 
+    void *y = h->pool ? a->y : a->pooled;
     const struct add_norm_forward_args norm = {.x = a->blocks[vit->desc.config.depth - 1].x2,
                                                .delta = a->delta,
                                                .weight = master_of(vit, pass, h->norm_rows.weight),
                                                .bias = master_of(vit, pass, h->norm_rows.bias),
                                                .x_out = a->x_final,
-                                               .y = a->y,
+                                               .y = y,
                                                .stats = a->stats_final};
     nn->add_norm_forward(h->norm, &norm, &pass->random);
-    nn->pool_forward(h->pool, a->y, a->pooled);
+    if (h->pool)
+        nn->pool_forward(h->pool, y, a->pooled);
     if (h->pre_logits)
         nn->linear_forward(h->pre_logits, a->pooled, matrix_of(vit, pass, h->pre_logits_rows.weight),
                            master_of(vit, pass, h->pre_logits_rows.bias), a->features, a->pre_logits_pre);
@@ -97,7 +101,7 @@ void head_forward(const struct vit *vit, const struct pass *pass)
                        master_of(vit, pass, h->head_rows.bias), a->logits, NULL);
 }
 
-/* On exit acts.dx is the gradient of the last block's x2, ddelta_of(vit, one_gradient) that of its fc2's output. */
+/* On exit dx_of the last block is the gradient of its x2, ddelta_of that of its fc2's output. */
 void head_backward(const struct vit *vit, const struct pass *pass)
 {
     const struct nn_ops *nn = &vit->be->nn;
@@ -119,14 +123,15 @@ void head_backward(const struct vit *vit, const struct pass *pass)
                                                        .w = matrix_of(vit, pass, h->pre_logits_rows.weight),
                                                        .dx = a->dpooled});
     }
-    nn->pool_backward(h->pool, a->dpooled, a->y);
-    const struct block *last = &vit->blocks[vit->desc.config.depth - 1];
-    const struct add_norm_backward_args norm = {.dy = a->y,
+    if (h->pool)
+        nn->pool_backward(h->pool, a->dpooled, a->y);
+    const struct block *last = last_block(vit);
+    const struct add_norm_backward_args norm = {.dy = h->pool ? a->y : a->dpooled,
                                                 .x_out = a->x_final,
                                                 .stats = a->stats_final,
                                                 .weight = master_of(vit, pass, h->norm_rows.weight),
-                                                .dx = a->dx,
-                                                .ddelta = ddelta_of(vit, h->one_gradient),
+                                                .dx = dx_of(vit, last->kind),
+                                                .ddelta = ddelta_of(vit, last->kind, h->one_gradient),
                                                 .dweight = grad_of(g, h->norm_rows.weight),
                                                 .dbias = grad_of(g, h->norm_rows.bias),
                                                 .ddelta_sum = grad_of(g, last->fc2.bias),

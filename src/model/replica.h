@@ -16,19 +16,22 @@ struct patch_embed {
     struct linear_rows proj_rows;
     int cls_token, pos_embed;
 };
-/* The same in every block (no draws): planned once. */
+/* The same in every block of one kind (no draws): planned once. */
 struct block_shared {
     struct op_plan *qkv, *proj, *fc1, *fc2;
-    /* For recomputing, else NULL: a norm of the sum already made; the activation of fc1 from `pre`. */
-    struct op_plan *norm_again, *gelu_again;
+    struct op_plan *q; /* class only, where qkv makes k and v; else NULL */
+    /* For recomputing, else NULL: norms of sums already made; the activation of fc1 from `pre`. */
+    struct op_plan *norm1_again, *norm2_again, *gelu_again;
 };
+enum block_kind { BLOCK_WHOLE, BLOCK_CLASS_ONLY, BLOCK_KINDS }; /* vit_class_only */
 struct block {
+    enum block_kind kind;
     struct op_plan *norm1, *attention, *norm2, *mlp_dropout; /* per layer: each has its own draws; dropout NULL = off */
     bool one_gradient1, one_gradient2;                       /* norm1's, norm2's dx is its delta's gradient too */
     struct linear_rows norm1_rows, qkv, proj, norm2_rows, fc1, fc2;
 };
 struct head {
-    struct op_plan *norm, *pool, *pre_logits, *head, *loss; /* pre_logits NULL = none */
+    struct op_plan *norm, *pool, *pre_logits, *head, *loss; /* pool NULL after a class-only block; pre_logits NULL = none */
     bool one_gradient;                                      /* norm's dx is its delta's gradient too */
     struct linear_rows norm_rows, pre_logits_rows, head_rows;
 };
@@ -37,7 +40,7 @@ struct vit {
     struct vit_desc desc;
     struct backend *be; /* borrowed */
     struct patch_embed embed;
-    struct block_shared shared;
+    struct block_shared shared[BLOCK_KINDS];
     struct block *blocks; /* [depth], owned */
     struct head head;
     struct activations acts;
@@ -58,10 +61,18 @@ static inline int64_t vit_rows(const struct vit *vit)
     return vit->desc.batch * vit_tokens(&vit->desc.config);
 }
 
-/* Where the backward of a norm leaves its delta's gradient. */
-static inline void *ddelta_of(const struct vit *vit, bool one_gradient)
+/* The gradient of the stream where the block's queries are; and where the backward of a norm there leaves its delta's. */
+static inline void *dx_of(const struct vit *vit, enum block_kind kind)
 {
-    return one_gradient ? vit->acts.dx : vit->acts.delta;
+    return kind == BLOCK_CLASS_ONLY ? vit->acts.dx_class : vit->acts.dx;
+}
+static inline void *ddelta_of(const struct vit *vit, enum block_kind kind, bool one_gradient)
+{
+    return one_gradient ? dx_of(vit, kind) : vit->acts.delta;
+}
+static inline const struct block *last_block(const struct vit *vit)
+{
+    return &vit->blocks[vit->desc.config.depth - 1];
 }
 
 /* fp32 master values of a row; NULL for row -1. */

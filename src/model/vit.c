@@ -100,18 +100,22 @@ void vit_close(struct vit **vit)
 /* All plans of the replica, one after the other; NULL ends. For sums and maxima. */
 static const struct op_plan *plan_at(const struct vit *vit, int index, int *count)
 {
-    const struct block_shared *l = &vit->shared;
     const struct head *h = &vit->head;
-    const struct op_plan *single[] = {
-        vit->embed.patchify, vit->embed.proj, vit->embed.embed, l->qkv,  l->proj,       l->fc1,  l->fc2,
-        l->norm_again,       l->gelu_again,   h->norm,          h->pool, h->pre_logits, h->head, h->loss};
-    enum { SINGLE = sizeof single / sizeof *single, PER_BLOCK = 4 };
-    *count = SINGLE + PER_BLOCK * vit->desc.config.depth;
+    const struct op_plan *single[] = {vit->embed.patchify, vit->embed.proj, vit->embed.embed, h->norm,
+                                      h->pool,             h->pre_logits,   h->head,          h->loss};
+    enum { SINGLE = sizeof single / sizeof *single, PER_KIND = 8, PER_BLOCK = 4, BLOCKS_AT = SINGLE + BLOCK_KINDS * PER_KIND };
+    *count = BLOCKS_AT + PER_BLOCK * vit->desc.config.depth;
     if (index < SINGLE)
         return single[index];
-    const struct block *b = &vit->blocks[(index - SINGLE) / PER_BLOCK];
+    if (index < BLOCKS_AT) {
+        const struct block_shared *l = &vit->shared[(index - SINGLE) / PER_KIND];
+        const struct op_plan *shared[PER_KIND] = {l->qkv, l->q,           l->proj,        l->fc1,
+                                                  l->fc2, l->norm1_again, l->norm2_again, l->gelu_again};
+        return shared[(index - SINGLE) % PER_KIND];
+    }
+    const struct block *b = &vit->blocks[(index - BLOCKS_AT) / PER_BLOCK];
     const struct op_plan *own[PER_BLOCK] = {b->norm1, b->attention, b->norm2, b->mlp_dropout};
-    return own[(index - SINGLE) % PER_BLOCK];
+    return own[(index - BLOCKS_AT) % PER_BLOCK];
 }
 
 struct vit_memory vit_memory_plan(const struct vit *vit)
@@ -128,12 +132,14 @@ struct vit_memory vit_memory_plan(const struct vit *vit)
 
 double vit_forward_flops(const struct vit *vit)
 {
-    const struct block_shared *l = &vit->shared;
     double flops = vit->embed.proj->flops + vit->head.head->flops;
     if (vit->head.pre_logits)
         flops += vit->head.pre_logits->flops;
-    for (int i = 0; i < vit->desc.config.depth; i++)
+    for (int i = 0; i < vit->desc.config.depth; i++) {
+        const struct block_shared *l = &vit->shared[vit->blocks[i].kind];
         flops += l->qkv->flops + vit->blocks[i].attention->flops + l->proj->flops + l->fc1->flops + l->fc2->flops;
+        flops += l->q ? l->q->flops : 0;
+    }
     return flops;
 }
 

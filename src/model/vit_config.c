@@ -207,7 +207,8 @@ double vit_train_flops(const struct vit_config *c)
 {
     const double n = vit_patches(c), N = vit_tokens(c), D = c->width, F = c->mlp_width;
     double patch = 2 * n * c->channels * c->patch_size * c->patch_size * D;
-    double block = N * (2 * D * 3 * D + 2 * D * D + 4 * D * F) + 4 * N * N * D;
+    const double Q = (c->depth - 1) * N + vit_queries(c, c->depth - 1); /* queries of all blocks */
+    double blocks = c->depth * N * 4 * D * D + Q * (4 * D * D + 4 * D * F + 4 * N * D);
     double head = c->pre_logits ? 2 * c->pre_logits * (D + c->classes) : 2 * D * c->classes;
-    return 3 * (patch + c->depth * block + head);
+    return 3 * (patch + blocks + head);
 }

@@ -51,9 +51,23 @@ static inline int vit_tokens(const struct vit_config *c)
     return vit_patches(c) + (c->cls_token ? 1 : 0);
 }
 
+/* Whether block `layer` is the last of a class-token pool, which reads the class token of its output and nothing else: then
+ * only that token has a query, a projection and an MLP there, and all tokens have keys and values. (Other widths take the
+ * whole block: k's part of the qkv bias, and of its gradient, would not lie at 16 bytes.) */
+static inline bool vit_class_only(const struct vit_config *c, int layer)
+{
+    return c->pool == POOL_CLS && layer == c->depth - 1 && c->width % 8 == 0;
+}
+/* Tokens that go through a block's query, projection and MLP. */
+static inline int vit_queries(const struct vit_config *c, int layer)
+{
+    return vit_class_only(c, layer) ? 1 : vit_tokens(c);
+}
+
 /* Append every parameter's row, timm names, in forward order. */
 void vit_params(const struct vit_config *config, struct param_table *table);
-/* FLOPs of one image's training step (forward + backward = 3x forward matrix products, attention included). */
+/* FLOPs of one image's training step (forward + backward = 3x forward matrix products, attention included): those that run, so
+ * without what a class-token pool does not read of the last block. */
 double vit_train_flops(const struct vit_config *config);
 
 #endif

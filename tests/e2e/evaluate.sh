@@ -72,10 +72,10 @@ awk -v a="$(echo "$line" | cut -d , -f 5)" -v b="$("$json" one.json classes.$cla
 # A part of a split is a dataset too.
 run 0 "$V" eval run "$data#val[:10%]"
 said ' 30 images'
-# Evaluation in training does not depend on ranks either.
+# Evaluation in training does not depend on ranks either: beyond what roundings grow to in 300 steps, a thousandth with this seed.
 run 0 train 3 tiny.yaml run.dir=run-3 train.ema=0.9 eval.every=300steps
 grep '"val/top1"' run-3/metrics.jsonl | tail -n 1 >val3.json
-awk -v a="$loss" -v b="$("$json" val3.json val/loss)" 'BEGIN { d = (a - b) / a; exit !(d < 1e-3 && d > -1e-3) }' ||
+awk -v a="$loss" -v b="$("$json" val3.json val/loss)" 'BEGIN { d = (a - b) / a; exit !(d < 5e-3 && d > -5e-3) }' ||
   fail "val/loss at 3 ranks: $("$json" val3.json val/loss), at 2 ranks $loss"
 # An evaluation and a checkpoint after each epoch of 12.5 steps: three of three epochs, none beside the end, and so through a
 # run that goes on from a checkpoint.

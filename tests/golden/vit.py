@@ -131,7 +131,10 @@ def vit(config, w, images):
         qkv = F.linear(y, get("attn.qkv.weight"), get("attn.qkv.bias"))
         q, k, v = qkv.reshape(B, c.tokens, 3, c.heads, D // c.heads).permute(2, 0, 3, 1, 4)
         p = (q @ k.transpose(-2, -1) * (D // c.heads) ** -0.5).softmax(-1)
-        o = (drop(c, p, ATTN, i, c.attention_dropout).to(v.dtype) @ v).transpose(1, 2).reshape(B, c.tokens, D)
+        # Of the last block a class-token pool reads one query: its draws are numbered by that query alone.
+        read = 1 if c.pool == "cls" and i == c.depth - 1 else c.tokens
+        p = torch.cat([drop(c, p[:, :, :read], ATTN, i, c.attention_dropout), p[:, :, read:]], 2)
+        o = (p.to(v.dtype) @ v).transpose(1, 2).reshape(B, c.tokens, D)
         y = drop(c, F.linear(o, get("attn.proj.weight"), get("attn.proj.bias")), PROJ, i, c.dropout)
         x = x + drop(c, y, PATH_ATTN, i, path, whole=True)
         y = F.layer_norm(x, (D,), get("norm2.weight"), get("norm2.bias"), c.eps)
@@ -192,6 +195,7 @@ CASES = {
     "gap": Config(pool="mean", pre_logits=20, gelu="tanh", qkv_bias=False, loss="sigmoid", channels=1),
     "gap_nocls": Config(pool="mean", cls_token=False, heads=2, smoothing=0.0),
     "drop": Config(depth=3, width=24, dropout=0.1, pos_dropout=0.15, attention_dropout=0.2, drop_path=0.4),
+    "drop_cls": Config(width=40, heads=5, mlp=56, pre_logits=12, qkv_bias=False, gelu="tanh", dropout=0.2, drop_path=0.5),
 }
 B16 = Config(image=224, patch=16, width=768, depth=12, heads=12, mlp=3072, classes=1000, batch=2)
 

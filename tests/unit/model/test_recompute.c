@@ -144,8 +144,7 @@ static size_t aligned(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-/* What each level leaves out, tensor by tensor; and the sizes that docs/speed.md gives per token and layer. */
-static void test_memory(void)
+static struct vit_desc b16_of_two(void)
 {
     struct vit_desc desc = {0};
     vit_config_defaults(&desc.config);
@@ -155,6 +154,33 @@ static void test_memory(void)
     desc.training = true;
     desc.dtype = DTYPE_BF16;
     desc.dtype_stream = DTYPE_BF16;
+    return desc;
+}
+
+/* What a pool of the class token leaves out of the last block and after it, tensor by tensor. */
+static void test_class_only_memory(void)
+{
+    struct vit_desc desc = b16_of_two();
+    const size_t rows = 2, M = rows * 197, D = 768, F = 3072;
+    const size_t width = aligned(M * D * 2) - aligned(rows * D * 2), gelu = aligned(M * F * 2) - aligned(rows * F * 2);
+    const size_t packed = aligned(M * 3 * D * 2) - aligned(M * 2 * D * 2), own = aligned(rows * D * 2); /* q, dx_class */
+    const size_t stats = aligned(M * 2 * 4) - aligned(rows * 2 * 4), lse = aligned(M * 12 * 4) - aligned(rows * 12 * 4);
+    const size_t fewer[LEVELS] = {packed + 4 * width + 2 * gelu + 2 * stats + lse - 2 * own,
+                                  packed + 3 * width + gelu + 2 * stats + lse - 2 * own, width + stats - 2 * own};
+    for (int level = 0; level < LEVELS; level++) {
+        desc.recompute = (enum vit_recompute)level;
+        desc.config.pool = POOL_CLS;
+        size_t bytes = vit_activation_bytes(&desc);
+        desc.config.pool = POOL_MEAN;
+        CU_ASSERT_EQUAL(vit_activation_bytes(&desc) - bytes, fewer[level]);
+    }
+}
+
+/* What each level leaves out, tensor by tensor; and the sizes that docs/speed.md gives per token and layer. */
+static void test_memory(void)
+{
+    struct vit_desc desc = b16_of_two();
+    desc.config.pool = POOL_MEAN;
     const size_t M = 2 * 197, D = 768, F = 3072, L = 12;
     size_t bytes[LEVELS];
     for (int level = 0; level < LEVELS; level++) {
@@ -199,6 +225,7 @@ static const struct test_case cases[] = {
     {"the same bits on ref", test_ref},
     {"the same bits on the CPU", test_cpu},
     {"memory by level", test_memory},
+    {"memory of a class-only last block", test_class_only_memory},
     {"memory is reserved", test_memory_is_reserved},
 };
 #endif
