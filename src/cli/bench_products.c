@@ -8,13 +8,13 @@
 /* ---- the plain products, which gemm_rate times ---- */
 
 /* In the model fc1's forward and fc2's input gradient have the activation with them, and the weight gradients of qkv and fc1
- * the bias' gradient: those count below. */
-static bool counts(const struct gemm_shape *shape, enum gemm_product product)
+ * the bias' gradient, unless it comes from elsewhere: those count below. */
+static bool counts(const struct bench_table *t, const struct gemm_shape *shape, enum gemm_product product)
 {
     const bool fc1 = strcmp(shape->name, "fc1") == 0, qkv = strcmp(shape->name, "qkv") == 0;
     const bool fc2 = strcmp(shape->name, "fc2") == 0;
     return !(fc1 && product == GEMM_FORWARD) && !(fc2 && product == GEMM_INPUT_GRADIENT) &&
-           !((fc1 || qkv) && product == GEMM_WEIGHT_GRADIENT);
+           !(((fc1 && !t->fc1_sum) || (qkv && !t->qkv_sum)) && product == GEMM_WEIGHT_GRADIENT);
 }
 
 /* Products of qkv in a step: a class-only block has two thirds of one. */
@@ -34,7 +34,7 @@ static void add_plain(void *context, const struct gemm_shape *shape, enum gemm_p
     struct bench_table *t = context;
     struct bench_row row = {.part = PART_LINEAR, .seconds = seconds, .flops = flops};
     row.bytes = linear_bytes(t, (double)bench_tokens(t), (double)shape->in, (double)shape->out, product);
-    if (counts(shape, product))
+    if (counts(t, shape, product))
         row.per_step = strcmp(shape->name, "qkv") == 0 ? qkv_per_step(t) : bench_whole_blocks(t);
     snprintf(row.op, sizeof row.op, "linear %s", shape->name);
     snprintf(row.pass, sizeof row.pass, "%s", names[product]);
@@ -59,7 +59,8 @@ static void run_input(struct bench_op *o)
     const struct linear_input_args args = {.dy = o->buffer[Y],
                                            .w = o->buffer[W],
                                            .input_pre = d->input_act == ACT_NONE ? NULL : o->buffer[PRE],
-                                           .dx = o->buffer[X]};
+                                           .dx = o->buffer[X],
+                                           .dx_sum = o->plan->own_sums ? o->buffer[DB] : NULL};
     o->table->be->nn.linear_backward_input(o->plan, &args);
 }
 
@@ -85,7 +86,7 @@ static vt_status open_layer(struct bench_op *o, const struct linear_desc *d)
     VT_TRY(bench_op_random(o, saves ? d->rows * widest : 1, d->dtype));
     VT_TRY(bench_op_random(o, d->out * d->in, DTYPE_F32));
     VT_TRY(bench_op_random(o, d->out, DTYPE_F32));
-    return bench_op_random(o, d->out, DTYPE_F32);
+    return bench_op_random(o, widest, DTYPE_F32);
 }
 
 enum passes { FORWARD = 1, INPUT = 2, WEIGHT = 4, WEIGHT_BIAS = 8 };
@@ -103,7 +104,6 @@ static vt_status layer_rows(struct bench_table *t, const char *name, struct line
                   {"weight and bias", run_weight_bias, GEMM_WEIGHT_GRADIENT}};
     struct bench_op o = {.table = t};
     vt_status status;
-    d.bias = true;
     VT_TRY_OUT(open_layer(&o, &d));
     for (int i = 0; i < 4; i++) {
         if (!(passes & 1 << i))
@@ -123,28 +123,40 @@ out:
     return status;
 }
 
+static struct linear_desc token_linear(const struct bench_table *t, int64_t in, int64_t out)
+{
+    return (struct linear_desc){
+        .rows = bench_tokens(t), .in = in, .out = out, .bias = true, .dtype = t->dtype, .dtype_out = t->dtype};
+}
+
+static struct linear_desc fc2_of(const struct bench_table *t)
+{
+    struct linear_desc fc2 = token_linear(t, t->model->mlp_width, t->model->width);
+    fc2.input_act = t->model->gelu;
+    fc2.dx_sum = t->model->dropout == 0;
+    return fc2;
+}
+
 static vt_status layers(struct bench_table *t)
 {
     const struct vit_config *m = t->model;
-    const int64_t D = m->width, F = m->mlp_width, rows = bench_tokens(t);
-    const struct linear_desc base = {.rows = rows, .dtype = t->dtype, .dtype_out = t->dtype};
-    struct linear_desc qkv = base, fc1 = base, fc2 = base, patches = base, head = base;
-    qkv.in = D, qkv.out = 3 * D;
-    fc1.in = D, fc1.out = F, fc1.act = m->gelu;
-    fc2.in = F, fc2.out = D, fc2.input_act = m->gelu;
+    const int64_t D = m->width, F = m->mlp_width;
+    struct linear_desc fc1 = token_linear(t, D, F), patches = token_linear(t, 0, D), head = token_linear(t, 0, m->classes);
+    fc1.act = m->gelu;
     patches.rows = (int64_t)t->images * vit_patches(m);
-    patches.in = (int64_t)m->channels * m->patch_size * m->patch_size, patches.out = D;
-    head.rows = t->images, head.in = m->pre_logits ? m->pre_logits : D, head.out = m->classes, head.dtype_out = DTYPE_F32;
-    VT_TRY(layer_rows(t, "qkv+db", qkv, WEIGHT_BIAS, PART_LINEAR, qkv_per_step(t)));
-    VT_TRY(layer_rows(t, "fc1+gelu", fc1, FORWARD | WEIGHT_BIAS, PART_LINEAR, bench_whole_blocks(t)));
-    VT_TRY(layer_rows(t, "fc2+dgelu", fc2, INPUT, PART_LINEAR, bench_whole_blocks(t)));
+    patches.in = (int64_t)m->channels * m->patch_size * m->patch_size;
+    head.rows = t->images, head.in = m->pre_logits ? m->pre_logits : D, head.dtype_out = DTYPE_F32;
+    VT_TRY(layer_rows(t, "qkv+db", token_linear(t, D, 3 * D), WEIGHT_BIAS, PART_LINEAR, t->qkv_sum ? 0 : qkv_per_step(t)));
+    VT_TRY(layer_rows(t, "fc1+gelu", fc1, FORWARD, PART_LINEAR, bench_whole_blocks(t)));
+    VT_TRY(layer_rows(t, "fc1+db", fc1, WEIGHT_BIAS, PART_LINEAR, t->fc1_sum ? 0 : bench_whole_blocks(t)));
+    VT_TRY(layer_rows(t, t->fc1_sum ? "fc2+dgelu+db" : "fc2+dgelu", fc2_of(t), INPUT, PART_LINEAR, bench_whole_blocks(t)));
     VT_TRY(layer_rows(t, "patches", patches, FORWARD | WEIGHT, PART_INPUT, 1));
     return layer_rows(t, "head", head, FORWARD | INPUT | WEIGHT_BIAS, PART_LOSS, 1);
 }
 
 /* ---- attention ---- */
 
-enum { QKV, O, DQKV, DO, LSE };
+enum { QKV, O, DQKV, DO, LSE, DQKV_SUM };
 
 static char *packed(const struct bench_op *o, int buffer, int part)
 {
@@ -161,26 +173,37 @@ static void run_attention(struct bench_op *o)
 static void run_attention_backward(struct bench_op *o)
 {
     const struct op_random none = {0};
+    const int64_t D = o->table->model->width;
+    float *sum = o->buffer[DQKV_SUM];
+    const struct attention_sums sums = {.dq = sum, .dk = sum + D, .dv = sum + 2 * D};
     o->table->be->nn.attention_backward(o->plan, packed(o, QKV, 0), packed(o, QKV, 1), packed(o, QKV, 2), o->buffer[O],
                                         o->buffer[LSE], o->buffer[DO], packed(o, DQKV, 0), packed(o, DQKV, 1),
-                                        packed(o, DQKV, 2), NULL, &none);
+                                        packed(o, DQKV, 2), o->plan->own_sums ? &sums : NULL, &none);
+}
+
+static vt_status plan_attention(struct bench_table *t, struct op_plan **plan)
+{
+    const struct vit_config *m = t->model;
+    const int64_t N = vit_tokens(m), D = m->width, d = D / m->heads;
+    const struct attention_view qkv = {N * 3 * D, d, 3 * D}, out = {N * D, d, D};
+    const struct attention_desc desc = {.batch = t->images, .heads = m->heads, .queries = N, .keys = N, .head_dim = d,
+                                        .dtype = t->dtype, .scale = (float)(1 / sqrt((double)d)), .q = qkv, .k = qkv, .v = qkv,
+                                        .o = out, .sums = m->qkv_bias};
+    return t->be->nn.attention_plan(t->be, &desc, plan);
 }
 
 static vt_status open_attention(struct bench_op *o)
 {
     struct bench_table *t = o->table;
     const struct vit_config *m = t->model;
-    const int64_t N = vit_tokens(m), D = m->width, d = D / m->heads, rows = bench_tokens(t);
-    const struct attention_view qkv = {N * 3 * D, d, 3 * D}, out = {N * D, d, D};
-    const struct attention_desc desc = {.batch = t->images, .heads = m->heads, .queries = N, .keys = N, .head_dim = d,
-                                        .dtype = t->dtype, .scale = (float)(1 / sqrt((double)d)), .q = qkv, .k = qkv, .v = qkv,
-                                        .o = out};
-    VT_TRY(t->be->nn.attention_plan(t->be, &desc, &o->plan));
+    const int64_t D = m->width, rows = bench_tokens(t);
+    VT_TRY(plan_attention(t, &o->plan));
     VT_TRY(bench_op_random(o, rows * 3 * D, t->dtype));
     VT_TRY(bench_op_random(o, rows * D, t->dtype));
     VT_TRY(bench_op_random(o, rows * 3 * D, t->dtype));
     VT_TRY(bench_op_random(o, rows * D, t->dtype));
-    return bench_op_random(o, rows * m->heads, DTYPE_F32);
+    VT_TRY(bench_op_random(o, rows * m->heads, DTYPE_F32));
+    return bench_op_random(o, 3 * D, DTYPE_F32);
 }
 
 /* Backward counts twice forward's FLOPs, whatever is computed again. */
@@ -195,7 +218,7 @@ static vt_status attention(struct bench_table *t)
     snprintf(row.shape, sizeof row.shape, "N %d, d %d", vit_tokens(m), m->width / m->heads);
     VT_TRY_OUT(open_attention(&o));
     VT_TRY_OUT(bench_op_row(&o, run_attention, row));
-    snprintf(row.pass, sizeof row.pass, "backward");
+    snprintf(row.pass, sizeof row.pass, t->qkv_sum ? "backward+db" : "backward");
     row.flops *= 2;
     row.bytes = 8 * rows * D * e + 4 * rows * m->heads;
     VT_TRY_OUT(bench_op_row(&o, run_attention_backward, row));
@@ -204,8 +227,25 @@ out:
     return status;
 }
 
+/* As the model will have it. */
+static vt_status find_sums(struct bench_table *t)
+{
+    const struct linear_desc desc = fc2_of(t);
+    struct op_plan *fc2 = NULL, *attention = NULL;
+    vt_status status;
+    VT_TRY_OUT(t->be->nn.linear_plan(t->be, &desc, &fc2));
+    VT_TRY_OUT(plan_attention(t, &attention));
+    t->fc1_sum = fc2->own_sums;
+    t->qkv_sum = attention->own_sums;
+out:
+    op_plan_close(&fc2);
+    op_plan_close(&attention);
+    return status;
+}
+
 vt_status bench_products(struct bench_table *t)
 {
+    VT_TRY(find_sums(t));
     VT_TRY(gemm_rate_measure(t->be, t->model, t->images, t->dtype, t->repetitions, add_plain, t, &t->gemm));
     VT_TRY(layers(t));
     return attention(t);

@@ -27,6 +27,7 @@ struct bench_table {
     int images, labels, repetitions;
     enum dtype dtype, dtype_stream;
     bool sigmoid, ema;
+    bool qkv_sum, fc1_sum;          /* their bias gradients come with attention's backward, fc2's input gradient */
     struct gemm_peak peak;          /* measured in this run, as what follows */
     struct gemm_rate gemm;
     double copy_rate;               /* bytes read and written per second */
