@@ -48,7 +48,9 @@ done
 # In the last step: the evaluation that ends the run is done all the same. Steps of one large microbatch.
 large="data.batch=1200 compute.micro_batch=1200 train.duration=6steps"
 rm -rf calm run
+began=$(date +%s)
 run 0 train 1 tiny.yaml run.dir=calm $large
+took=$(($(date +%s) - began))
 start 1 tiny.yaml run.dir=run $large
 wait_for 60 step_reached run 4 # told in step 5 or 6
 kill -USR2 $job
@@ -57,8 +59,11 @@ ended any
 like_calm "last step"
 
 # A long step is given up, and done again; where it is, is shown.
-# Two seconds on a fast machine, so that the request comes within the first step on any.
-many="data.batch=72000 compute.micro_batch=24 train.duration=4steps"
+# Two seconds on a fast machine, so that the request comes within the first step on any; at most eight on a slow or busy one, or
+# under sanitizers, by what the 7200 images above took.
+batch=72000
+[ $took -le 2 ] || batch=$((7200 * 8 / took / 24 * 24 + 24))
+many="data.batch=$batch compute.micro_batch=24 train.duration=4steps"
 for ranks in 1 2; do
   rm -rf calm run
   run 0 train $ranks tiny.yaml run.dir=calm $many
