@@ -25,6 +25,7 @@ static struct meeting meeting;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 struct ncclComm {
+    unsigned calls;
     int rank, size, pending;
     atomic_bool inside; /* a call that only an abort ends */
 };
@@ -62,17 +63,24 @@ const char *ncclGetLastError(ncclComm_t comm)
 
 static void open_meeting(void) { meeting_open(&meeting, fake_nccl.ranks); }
 
+/* As often as was asked for, or less, or not at all: the real one may be done at once. */
 static ncclResult_t in_progress(ncclComm_t comm)
 {
-    comm->pending = fake_nccl.progress_polls;
+    int polls = fake_nccl.progress_polls;
+    comm->calls = comm->calls * 1664525u + 1013904223u;
+    comm->pending = polls > 0 && comm->calls >> 31 ? (int)(comm->calls >> 16) % (polls + 1) : polls;
     return comm->pending ? ncclInProgress : ncclSuccess;
 }
+
+/* Nothing may be called before the call under way was seen to be done. */
+static bool is_busy(ncclComm_t comm) { return comm->pending != 0; }
 
 ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int size, ncclUniqueId id, int rank, ncclConfig_t *config)
 {
     ncclUniqueId expected;
     memset(&expected, 0x5a, sizeof expected);
-    if (memcmp(&expected, &id, sizeof id) != 0 || config->blocking != 0 || size != fake_nccl.ranks)
+    if (memcmp(&expected, &id, sizeof id) != 0 || config->blocking != 0 || size != fake_nccl.ranks ||
+        config->size != sizeof *config || config->magic != 0xcafebeef || config->version != NCCL_VERSION_CODE)
         return ncclInvalidArgument;
     pthread_once(&once, open_meeting);
     *comm = calloc(1, sizeof **comm);
@@ -92,11 +100,15 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *result)
 }
 ncclResult_t ncclCommFinalize(ncclComm_t comm)
 {
+    if (is_busy(comm))
+        return ncclInvalidArgument;
     fake_nccl.finalized++;
     return in_progress(comm);
 }
 ncclResult_t ncclCommDestroy(ncclComm_t comm)
 {
+    if (is_busy(comm))
+        return ncclInvalidArgument;
     fake_nccl.destroyed++;
     free(comm);
     return ncclSuccess;
@@ -184,6 +196,8 @@ static ncclResult_t run(ncclComm_t comm, const struct call *call)
 static ncclResult_t enqueue(ncclComm_t comm, cudaStream_t stream, struct call call)
 {
     if ((const void *)stream != fake_nccl.stream || (call.type == ncclUint8 && call.kind != BROADCAST && call.kind != ALL_GATHER))
+        return ncclInvalidArgument;
+    if (is_busy(comm))
         return ncclInvalidArgument;
     if (fake_nccl.refuse_calls)
         return ncclInternalError;
