@@ -22,7 +22,7 @@
 
 namespace simt
 {
-enum { STACK_BYTES = 256 * 1024, OUTER_FRAMES_BYTES = 4096, SAVED_REGISTERS = 6 };
+enum { STACK_BYTES = FIBER_STACK_BYTES, OUTER_FRAMES_BYTES = 4096, SAVED_REGISTERS = 6 };
 
 struct context {
     void *stack_pointer; /* x86-64 */
@@ -117,6 +117,11 @@ fiber *fiber_new(void (*entry)())
     f->stack = (char *)map + page;
     fiber_reset(f, false);
     return f;
+}
+
+const void *fiber_stack(const fiber *f)
+{
+    return f->stack;
 }
 
 static void change(context *from, context *to)

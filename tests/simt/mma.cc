@@ -2,6 +2,7 @@
 #include "simt.h"
 
 #include "backend/cuda/ptx.h"
+#include "race.h"
 
 namespace simt
 {
@@ -51,6 +52,7 @@ void load_matrix(unsigned mask, const words in[WARP], const int argument[WARP], 
         const uint16_t *row = from_words<const uint16_t *>(in[l]);
         if ((uintptr_t)row % 16)
             error("ldmatrix: lane %d's row at %p is not 16-byte aligned", l, (const void *)row);
+        race_warp_read(row, 8 * sizeof *row);
         for (int c = 0; c < 8; c++)
             element[l / 8][l % 8][c] = row[c];
     }

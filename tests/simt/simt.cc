@@ -2,6 +2,7 @@
 #include "simt.h"
 
 #include "fiber.h"
+#include "race.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -139,7 +140,9 @@ static void resume(unsigned i)
 {
     machine.current = i;
     thread_index = threads[i]->index;
+    race_thread(i, fiber_stack(threads[i]->run), FIBER_STACK_BYTES);
     fiber_enter(threads[i]->run);
+    race_pause();
 }
 
 /* ---- barriers and warp operations ---- */
@@ -158,6 +161,7 @@ void sync_block(place where)
             threads[i]->state = READY;
         }
         machine.waiting = 0;
+        race_block_barrier();
         return;
     }
     yield();
@@ -223,6 +227,8 @@ void sync_warp(const char *what, unsigned mask, warp_operation *operation, int a
             arguments[l] = threads[first + l]->argument;
         }
     operation(mask, all_in, arguments, all_out);
+    if (strcmp(what, "__syncwarp") == 0)
+        race_warp_barrier(first / WARP);
     for (unsigned l = 0; l < WARP; l++)
         if (mask >> l & 1) {
             threads[first + l]->out = all_out[l];
@@ -275,6 +281,7 @@ void *shared_array(const void *key, size_t bytes)
         error("%zu bytes of static and %zu of dynamic shared memory: more than a GPU has", total,
               machine.dynamic_bytes);
     arrays.push_back({key, poisoned(bytes), bytes});
+    race_shared(arrays.back().memory, bytes);
     return arrays.back().memory;
 }
 
@@ -298,6 +305,8 @@ void copy_async(void *to, const void *from, size_t copy_bytes, size_t zero_bytes
 {
     if ((uintptr_t)to % 16 || (uintptr_t)from % 16)
         error("an asynchronous copy from %p to %p: not 16-byte aligned", from, to);
+    race_read(from, copy_bytes);
+    race_copy_starts(to, copy_bytes + zero_bytes);
     threads[machine.current]->open_group.push_back({to, from, copy_bytes, zero_bytes});
 }
 
@@ -317,6 +326,7 @@ void copy_wait(int pending)
                 ((volatile char *)c.to)[i] = ((const volatile char *)c.from)[i];
             for (size_t i = 0; i < c.zero_bytes; i++)
                 ((volatile char *)c.to)[c.copy_bytes + i] = 0;
+            race_copy_ends(c.to, c.copy_bytes + c.zero_bytes);
         }
         own->groups.erase(own->groups.begin());
     }
@@ -341,6 +351,8 @@ static void start_block(uint64_t number)
                    (unsigned)(number / grid_size.x / grid_size.y)};
     machine.waiting = 0;
     machine.dynamic = poisoned(machine.dynamic_bytes);
+    race_block(number);
+    race_shared(machine.dynamic, machine.dynamic_bytes);
     for (unsigned i = 0; i < machine.count; i++) {
         thread *t = threads[i];
         fiber_reset(t->run, t->state != ENDED);
@@ -425,6 +437,7 @@ static void choose_order()
 void launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &body)
 {
     choose_order();
+    race_launch();
     machine.kernel = name;
     machine.running = machine.failed = false;
     check_launch(grid, block, shared_bytes);

@@ -14,15 +14,17 @@ set(simt ${CMAKE_CURRENT_SOURCE_DIR}/simt)
 set(cuda ${CMAKE_SOURCE_DIR}/src/backend/cuda)
 
 # A room of C++ against the kernels: stand_in comes before src, and simt.h before each .cu.
-add_library(vt_simt_flags INTERFACE)
-target_compile_features(vt_simt_flags INTERFACE cxx_std_17)
-target_compile_definitions(vt_simt_flags INTERFACE _GNU_SOURCE)
-target_include_directories(vt_simt_flags INTERFACE ${simt}/stand_in ${simt} ${CMAKE_SOURCE_DIR}/src)
+add_library(vt_simt_plain_flags INTERFACE)
+target_compile_features(vt_simt_plain_flags INTERFACE cxx_std_17)
+target_compile_definitions(vt_simt_plain_flags INTERFACE _GNU_SOURCE)
+target_include_directories(vt_simt_plain_flags INTERFACE ${simt}/stand_in ${simt} ${CMAKE_SOURCE_DIR}/src)
 # -ffp-contract=off: a GPU's fused multiply-adds are not the CPU's, so neither is relied on.
-target_compile_options(vt_simt_flags INTERFACE -O2 -g1 -Wall -Wextra -Wshadow -Werror
+target_compile_options(vt_simt_plain_flags INTERFACE -O2 -g1 -Wall -Wextra -Wshadow -Werror
                        -Wno-unknown-pragmas -ffp-contract=off)
 
-# Always with sanitizers: an access past a buffer's end, or a misaligned vector, is what a GPU would not tell.
+# With sanitizers: an access past a buffer's end, or a misaligned vector, is what a GPU would not tell.
+add_library(vt_simt_flags INTERFACE)
+target_link_libraries(vt_simt_flags INTERFACE vt_simt_plain_flags)
 set(simt_sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 target_compile_options(vt_simt_flags INTERFACE ${simt_sanitize})
 target_link_options(vt_simt_flags INTERFACE -fsanitize=address,undefined)
@@ -83,3 +85,32 @@ target_include_directories(test_recompute_simt PRIVATE ${CMAKE_CURRENT_SOURCE_DI
 set_target_properties(test_recompute_simt PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 add_test(NAME simt_recompute COMMAND test_recompute_simt)
 set_tests_properties(simt_recompute PROPERTIES TIMEOUT 300 LABELS simt ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+
+# Once more with a look at every access (race.h): the compiler's calls for the thread sanitizer, without its library.
+if(VT_SANITIZE)
+  return()
+endif()
+add_library(vt_race_flags INTERFACE)
+target_link_libraries(vt_race_flags INTERFACE vt_simt_plain_flags)
+target_compile_definitions(vt_race_flags INTERFACE SIMT_RACES)
+add_library(vt_race_machine STATIC ${simt}/simt.cc ${simt}/fiber.cc ${simt}/mma.cc ${simt}/race.cc)
+target_link_libraries(vt_race_machine PUBLIC vt_race_flags)
+add_library(vt_race_kernels STATIC ${simt_kernels})
+target_link_libraries(vt_race_kernels PUBLIC vt_race_flags)
+target_compile_options(vt_race_kernels PRIVATE -fsanitize=thread)
+add_library(vt_race STATIC ${simt}/backend_simt.cc)
+add_library(vt_race_c STATIC ${simt}/simt_linear.c ${simt}/simt_attention.c)
+target_link_libraries(vt_race PUBLIC vt_race_kernels vt_race_machine INTERFACE vt_race_c)
+target_link_libraries(vt_race_c PUBLIC vt_flags vt_backend_ref vt_backend INTERFACE vt_race)
+
+add_executable(test_race ${simt}/test_race.cc)
+target_link_libraries(test_race PRIVATE vt_race_machine PkgConfig::CUNIT)
+target_compile_options(test_race PRIVATE -fsanitize=thread)
+target_include_directories(test_race PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/support)
+add_executable(test_ops_race ${CMAKE_CURRENT_SOURCE_DIR}/ops/test_ops.c)
+target_link_libraries(test_ops_race PRIVATE vt_ops_table vt_race)
+target_compile_definitions(test_ops_race PRIVATE WITH_BACKEND_SIMT)
+set_target_properties(test_race test_ops_race PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME simt_race COMMAND test_race)
+add_test(NAME simt_ops_race COMMAND test_ops_race simt)
+set_tests_properties(simt_race simt_ops_race PROPERTIES TIMEOUT 1200 LABELS simt)

@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(COLUMN_LANES *COLUMN_WARPS, COLUMN_BLOCKS_PER_
         float x[SUM_ROWS][N], gradient[SUM_ROWS][N];
 #pragma unroll
         for (int r = 0; r < SUM_ROWS; r++) {
-            const int64_t from = min(row + r * COLUMN_WARPS, end - 1); /* past the end: read, and no more */
+            const int64_t from = row + r * COLUMN_WARPS < end ? row + r * COLUMN_WARPS : row; /* no row another thread writes */
             load_n<N>(pre + from * columns + column, x[r]);
             load_n<N>(dx + from * stride + column, gradient[r]);
         }

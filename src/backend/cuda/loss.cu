@@ -175,8 +175,7 @@ template <enum loss_kind KIND> __device__ inline float slope(float z, float log_
     return 1.0f / (1.0f + expf(-z)) - target;
 }
 
-/* All classes with the dense target, then the labels' classes with theirs (labels that share a class write the same).
- */
+/* All classes with the dense target, then the labels' classes with theirs, each by the first of the labels that share it. */
 template <enum loss_kind KIND, typename G>
 __device__ inline void write_slopes(const loss_kernel_args<G> &a, const float *z, int64_t row, float log_sum,
                                     float mass)
@@ -199,10 +198,14 @@ __device__ inline void write_slopes(const loss_kernel_args<G> &a, const float *z
         if (id < 0)
             continue;
         float target = dense;
+        bool repeated = false;
         for (int other = 0; other < a.labels; other++)
-            if (a.label_id[row * a.labels + other] == id)
+            if (a.label_id[row * a.labels + other] == id) {
                 target += (1.0f - a.smoothing) * a.label_weight[row * a.labels + other];
-        to[id] = from_float<G>(a.grad_scale * slope<KIND>(z[id], log_sum, mass, target));
+                repeated |= other < s;
+            }
+        if (!repeated)
+            to[id] = from_float<G>(a.grad_scale * slope<KIND>(z[id], log_sum, mass, target));
     }
 }
 
