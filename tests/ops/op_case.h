@@ -72,7 +72,8 @@ enum option {
     OPT_NO_ERASE = 32768,    /* patchify: erase = NULL, though the desc announced it */
     OPT_ADD_DX = 65536       /* linear: dx accumulates, too */
 };
-enum layout { LAYOUT_PACKED, LAYOUT_TOKENS, LAYOUT_HEADS }; /* attention: [B,N,3,A,d]; [B,N,A,d] each; [B,A,N,d] each */
+/* attention: [B,N,3,A,d]; [B,N,A,d] each; [B,A,N,d] each; q [B,Nq,A,d] and [B,N,2,A,d] */
+enum layout { LAYOUT_PACKED, LAYOUT_TOKENS, LAYOUT_HEADS, LAYOUT_KV };
 
 struct optim_case {
     int64_t count;
