@@ -42,26 +42,33 @@ use_bundle() {
     CMAKE_PREFIX_PATH CMAKE_LIBRARY_PATH CMAKE_INCLUDE_PATH OPAL_PREFIX PMIX_INSTALL_PREFIX
 }
 
-# Where Python keeps NVIDIA's wheels, a folder a line; nothing without any.
-wheels() {
-  python3 -c 'import nvidia; print("\n".join(nvidia.__path__))' 2>/dev/null
-}
+# The machine's Python with the machine's libraries, not the bundle's.
+python_here() { env LD_LIBRARY_PATH="$plain_libraries" python3 "$@"; }
 
-# The toolkit's bin folder on the PATH. What it lacks (cuBLASLt, cuDNN, NCCL) comes from the wheels: headers by C_INCLUDE_PATH,
+# Where Python keeps NVIDIA's wheels, a folder a line; nothing without any.
+wheels() { python_here -c 'import nvidia; print("\n".join(nvidia.__path__))' 2>/dev/null; }
+
+# The toolkit's bin folder on the PATH, a wheel's if need be. What it lacks (cuBLASLt, cuDNN, NCCL) comes from the wheels: headers by C_INCLUDE_PATH,
 # libraries by links under their plain names in BUILD/wheel-libs, where CMake looks, and by LD_LIBRARY_PATH.
 use_cuda() {
-  for bin in /usr/local/cuda/bin /opt/cuda/bin; do
-    command -v nvcc >/dev/null || { [ -x $bin/nvcc ] && PATH=$PATH:$bin; }
+  wheel_dirs=$(wheels)
+  for bin in /usr/local/cuda/bin /opt/cuda/bin $(for nvidia in $wheel_dirs; do echo "$nvidia"/*/bin; done); do
+    command -v nvcc >/dev/null || { [ -x "$bin/nvcc" ] && PATH=$PATH:$bin; }
   done
   command -v compute-sanitizer >/dev/null || for bin in /usr/local/cuda/compute-sanitizer /usr/local/cuda/bin; do
     [ -x $bin/compute-sanitizer ] && PATH=$PATH:$bin
   done
   toolkit=''
   if command -v nvcc >/dev/null; then toolkit=$(dirname "$(dirname "$(realpath "$(command -v nvcc)")")"); fi
+  # A wheel's compiler looks for its libraries where a wheel has none.
+  if [ -e "$toolkit/lib/libcudart_static.a" ] && [ ! -e "$toolkit/lib64" ]; then
+    LIBRARY_PATH=$toolkit/lib${LIBRARY_PATH:+:$LIBRARY_PATH}
+    export LIBRARY_PATH
+  fi
   nccl_root='' cudnn_root=''
   links=$build/wheel-libs
   mkdir -p "$links"
-  for nvidia in $(wheels); do
+  for nvidia in $wheel_dirs; do
     for lib in "$nvidia"/*/lib; do
       for file in "$lib"/*.so.*; do
         [ -e "$file" ] || continue
@@ -69,6 +76,7 @@ use_cuda() {
         ln -sf "$file" "$links/$(basename "$file")"
         ln -sf "$file" "$links/$plain"
       done
+      [ -e "$toolkit/lib64" ] || [ ! -e "$lib/libcudart_static.a" ] || ln -sf "$lib"/lib*.a "$links/"
       include=$(dirname "$lib")/include
       [ ! -e "$include/nccl.h" ] || nccl_root=$(dirname "$lib")
       [ ! -e "$include/cudnn.h" ] || cudnn_root=$(dirname "$lib")

@@ -8,6 +8,7 @@
  * may be rounded before their products. sums of rounded terms (fp32 sums of bf16 values): 2 * 2^-8 scale, and for sums
  * of columns at least rms(terms) sqrt(rows) in place of rms(t): they may be small by chance, their errors not. Whatever
  * an op does not write must keep its bits: other tensors, gaps of views, guard bands. An entry left NULL fails. */
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -248,6 +249,15 @@ static void check_case(struct check *k, const struct op_case *row, enum dtype dt
     fflush(stdout);
 }
 
+/* The filter stands in the name, from the beginning of a word: "norm:" is not add_norm. */
+static bool is_named(const char *name, const char *filter)
+{
+    for (const char *at = name; (at = strstr(at, filter)) != NULL; at++)
+        if (at == name || !(isalnum((unsigned char)at[-1]) || at[-1] == '_'))
+            return true;
+    return false;
+}
+
 static void check_family(struct check *k, const char *filter)
 {
     static const enum dtype COMBINATIONS[][2] = {
@@ -256,7 +266,7 @@ static void check_family(struct check *k, const char *filter)
         const struct op_case *row = &k->family->cases[i];
         char name[160];
         snprintf(name, sizeof name, "%s: %s", k->family->name, row->name);
-        if (filter && !strstr(name, filter))
+        if (filter && !is_named(name, filter))
             continue;
         int combinations = !k->family->set_dtype ? 1 : k->family->has_stream ? 3 : 2;
         for (int d = 0; d < combinations; d++)
