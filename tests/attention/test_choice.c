@@ -5,7 +5,7 @@
 #include "fake_cudnn.h"
 #include "test.h"
 
-#include "backend/cuda/cuda.h"
+#include "backend/cuda/attention_ways.h"
 
 static struct backend *ref, *simt;
 
@@ -224,6 +224,52 @@ static void test_strict(void)
     unsetenv("VT_CUDA_ATTENTION_STRICT");
 }
 
+/* Column sums: the whole-head kernel's own, another way's by a pass; that shows in the plan, and is timed and stored apart. */
+static void test_sums(void)
+{
+    struct attention_desc small = packed(2, 2, 50, 64, DTYPE_BF16);
+    struct op_plan *plan = NULL;
+    start(true, 12, 11);
+    ASSERT_OK(simt->nn.attention_plan(simt, &small, &plan));
+    CU_ASSERT_FALSE(plan->own_sums);
+    const size_t bytes = plan->workspace_bytes;
+    int timed = fake_cudnn.timed;
+    op_plan_close(&plan);
+    small.sums = true;
+    ASSERT_OK(simt->nn.attention_plan(simt, &small, &plan));
+    CU_ASSERT_STRING_EQUAL(plan->algorithm, "head/head");
+    CU_ASSERT(plan->own_sums);
+    CU_ASSERT(plan->workspace_bytes >= bytes + 2 * 2 * 2 * 64 * sizeof(float));
+    CU_ASSERT(fake_cudnn.timed > timed);
+    op_plan_close(&plan);
+    start(true, 8, 7);
+    ASSERT_OK(simt->nn.attention_plan(simt, &small, &plan));
+    CU_ASSERT_STRING_EQUAL(plan->algorithm, "cudnn-unified.1/cudnn-graph.1");
+    CU_ASSERT_FALSE(plan->own_sums);
+    op_plan_close(&plan);
+}
+
+/* What a way leaves as its sums is held against what its gradients add up to. */
+static void test_right_sums(void)
+{
+    enum { WIDTH = 2 * 64 };
+    const struct attention_desc small = packed(2, 2, 50, 64, DTYPE_BF16);
+    static float found[2][WIDTH], expected[2][WIDTH];
+    const struct attention_sums one = {found[0], NULL, found[1], false}, other = {expected[0], NULL, expected[1], false};
+    for (int i = 0; i < WIDTH; i++) {
+        expected[0][i] = (float)i - 60;
+        expected[1][i] = 0.5f * (float)(i % 7);
+        found[0][i] = expected[0][i] * 1.004f;
+        found[1][i] = expected[1][i] * 0.996f;
+    }
+    start(false, 1, 1);
+    ASSERT_OK(attention_check_sums((struct cuda_backend *)simt, &small, &one, &other));
+    found[1][9] += 3;
+    ASSERT_FAILS(attention_check_sums((struct cuda_backend *)simt, &small, &one, &other), VT_E_UNSUPPORTED, "dv's sums differ");
+    memset(found[0], 0, sizeof found[0]);
+    ASSERT_FAILS(attention_check_sums((struct cuda_backend *)simt, &small, &one, &other), VT_E_UNSUPPORTED, "dq's sums differ");
+}
+
 /* The whole table of the op checker, chosen by timing: right numbers through whatever was chosen. */
 static void test_numbers(void)
 {
@@ -240,6 +286,7 @@ static const struct test_case CASES[] = {
     {"plans that do not open", test_closed},
     {"wrong results", test_right},      {"a lost device", test_lost},   {"shared by layers", test_shared},
     {"by wish", test_wish},             {"by a strict wish", test_strict}, {"numbers", test_numbers},
+    {"sums", test_sums},                {"right sums", test_right_sums},
 };
 
 int main(void)
