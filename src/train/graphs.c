@@ -136,6 +136,7 @@ static vt_status capture(struct graphs *g, struct recording *recording, graphs_p
     if (g->status == VT_OK)
         return VT_OK;
     log_warn("compute.graphs: the step cannot be captured and is enqueued call by call: %s", status_message());
+    VT_TRY(g->be->synchronise(g->be)); /* this step's other pass may be in flight */
     for (int i = 0; i < KEYS; i++)
         forget(g, &g->recordings[i]);
     g->mode = GRAPHS_OFF;

@@ -95,6 +95,10 @@ for micro in 10 4; do
     same "plain-$micro" "$order-$micro"
   done
 done
+# The second capture fails, with the first one's graph in flight: the run goes on without graphs.
+VT_STAND_IN_CAPTURE=2 train refused compute.graphs=on
+says 'compute.graphs: the step cannot be captured and is enqueued call by call: cuda: cudaStreamEndCapture: .*cudaError 901'
+same plain-10 refused
 echo "ok orders and graphs"
 
 # The same training as elsewhere, bf16 and fp32.

@@ -25,7 +25,7 @@ if(TARGET vitrail_cuda AND TARGET vt_simt AND TARGET vitrail AND NOT VT_SANITIZE
   get_target_property(libraries vitrail_cuda LINK_LIBRARIES)
   list(FILTER libraries EXCLUDE REGEX "^CUDA::")
   add_library(stand_in_plugin MODULE ${stand_in} ${src}/backend/cuda/without/cudnn.c ${src}/backend/cuda/without/nccl.c
-    ${plugin}/stand_in/runtime.cc ${plugin}/stand_in/cublaslt.c)
+    ${plugin}/stand_in/machine.cc ${plugin}/stand_in/memory.cc ${plugin}/stand_in/runtime.cc ${plugin}/stand_in/cublaslt.c)
   target_include_directories(stand_in_plugin PRIVATE ${plugin}/stand_in)
   target_include_directories(stand_in_plugin SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(stand_in_plugin PRIVATE vt_simt_kernels vt_stand_in_kernels vt_simt_bias vt_simt_machine ${libraries})
