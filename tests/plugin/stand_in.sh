@@ -49,6 +49,24 @@ if [ "$what" = ops ]; then
     VT_CUDA_LINEAR=$route run "$build/tests/test_ops" cuda 'linear: db'
     says ' 0 failed'
   done
+  # Kept for the next program: that finds all it needs, and so writes nothing. Where nothing is timed the file has no say.
+  export VT_CUDA_TUNE_FILE="$T/kept-tuning.pb"
+  (ops VT_CUDA_TUNE=off 'linear: odd') || exit 1
+  [ ! -e kept-tuning.pb ] || fail "choices that were not timed are kept"
+  (ops VT_CUDA_TUNE=on 'linear: odd') || exit 1
+  "$V" inspect kept-tuning.pb >out || fail "inspect of kept-tuning.pb"
+  says '^Stand-in_H100_number_0/sm_90/[0-9]*, cublaslt-130100,cudnn-0$'
+  [ "$(grep -c '^  gemm/' out)" -gt 4 ] || fail "expected algorithms of products"
+  touch -d 2001-02-03 kept-tuning.pb
+  (ops VT_CUDA_TUNE=on 'linear: odd') || exit 1
+  [ "$(date -r kept-tuning.pb +%Y)" -eq 2001 ] || fail "the second program timed again"
+  (ops VT_CUDA_TUNE=on 'linear: logits') || exit 1
+  [ "$(date -r kept-tuning.pb +%Y)" -gt 2001 ] || fail "what was new is not kept"
+  echo nonsense >kept-tuning.pb
+  (ops VT_CUDA_TUNE=off 'linear: odd') || exit 1
+  LD_PRELOAD=$sanitizers VT_CUDA_TUNE=on "$build/tests/test_ops" cuda 'linear: odd' >out 2>&1 && fail "took a damaged file"
+  says "VT_CUDA_TUNE_FILE: $T/kept-tuning.pb: tuning table: does not end with its checksum"
+  echo "ok kept choices"
   echo "all as expected"
   exit 0
 fi
