@@ -91,16 +91,25 @@ template <typename T> __device__ inline void load8(const T *from, float value[VE
     unpack8(fetch8(from), value);
 }
 
+/* One access of 128 bits for certain: of four words as a struct, the compiler may make four stores. */
+__device__ inline void store_words(void *to, uint32_t a, uint32_t b, uint32_t c, uint32_t d)
+{
+    typedef unsigned __int128 __attribute__((may_alias)) word16;
+    *(word16 *)to = (word16)(a | (uint64_t)b << 32) | (word16)(c | (uint64_t)d << 32) << 64;
+}
+
 __device__ inline void store8(float *to, const float value[VECTOR])
 {
-    *(float4 *)to = make_float4(value[0], value[1], value[2], value[3]);
-    *(float4 *)(to + 4) = make_float4(value[4], value[5], value[6], value[7]);
+#pragma unroll
+    for (int i = 0; i < VECTOR; i += 4)
+        store_words(to + i, __float_as_uint(value[i]), __float_as_uint(value[i + 1]), __float_as_uint(value[i + 2]),
+                    __float_as_uint(value[i + 3]));
 }
 
 __device__ inline void store8(bf16 *to, const float value[VECTOR])
 {
-    *(uint4 *)to = make_uint4(pack_bf16x2(value[0], value[1]), pack_bf16x2(value[2], value[3]),
-                              pack_bf16x2(value[4], value[5]), pack_bf16x2(value[6], value[7]));
+    store_words(to, pack_bf16x2(value[0], value[1]), pack_bf16x2(value[2], value[3]), pack_bf16x2(value[4], value[5]),
+                pack_bf16x2(value[6], value[7]));
 }
 
 /* One kernel body for vectors (N = VECTOR) and for widths that vectors do not divide (N = 1). */
