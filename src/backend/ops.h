@@ -70,6 +70,15 @@ struct linear_desc {
     bool dx_sum;               /* dx_sum will be asked for where own_sums says that it costs little: planned with it */
     bool forward_only;         /* for evaluation: backward is not enqueued, pre is NULL, and nothing need be prepared for them */
 };
+struct linear_forward_args {
+    const void *x;         /* T [M,in], rows x_stride apart */
+    const void *w;         /* T [out,in] */
+    const float *b;        /* [out]; only with a bias */
+    const void *b_rounded; /* T [out]: b as rounded to T, of a caller that has it anyway, for products that would have to round it;
+                            * NULL = none */
+    void *y;               /* dtype_out [M,out]: overwritten */
+    void *pre;             /* T [M,out]: overwritten; only with act, where NULL = not saved */
+};
 struct linear_input_args {
     const void *dy;        /* dtype_out [M,out] */
     const void *w;         /* T [out,in] */
@@ -259,8 +268,7 @@ struct loss_args {
 
 struct nn_ops {
     vt_status (*linear_plan)(struct backend *be, const struct linear_desc *desc, struct op_plan **plan);
-    /* Overwrites y and, when act != NONE and pre != NULL, pre(M,out) in T. */
-    void (*linear_forward)(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre);
+    void (*linear_forward)(struct op_plan *plan, const struct linear_forward_args *args);
     void (*linear_backward_input)(struct op_plan *plan, const struct linear_input_args *args);
     /* dw(out,in) = dy^T x, db(out) = column sums of dy; fp32, accumulate. db NULL = not wanted. */
     void (*linear_backward_weight)(struct op_plan *plan, const void *x, const void *dy, float *dw, float *db, bool accumulate);

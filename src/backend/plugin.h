@@ -59,7 +59,7 @@ struct plugin {
     void (*tuning_put)(struct backend *be, const char *key, const char *value);
 };
 
-enum { VT_PLUGIN_VERSION = 5 };
+enum { VT_PLUGIN_VERSION = 6 };
 #define VT_PLUGIN_ABI                                                                                                  \
     ((uint32_t)VT_PLUGIN_VERSION << 20 | (uint32_t)((sizeof(struct backend) * 61 + sizeof(struct plugin) * 31 +        \
                                                      sizeof(struct host_api) * 7 + sizeof(struct step_scalars)) &      \

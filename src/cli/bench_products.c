@@ -49,8 +49,13 @@ enum { X, W, Y, PRE, DW, B, DB };
 static void run_forward(struct bench_op *o)
 {
     const struct linear_desc *d = o->desc;
-    void *pre = d->act == ACT_NONE ? NULL : o->buffer[PRE];
-    o->table->be->nn.linear_forward(o->plan, o->buffer[X], o->buffer[W], o->buffer[B], o->buffer[Y], pre);
+    const struct linear_forward_args args = {.x = o->buffer[X],
+                                             .w = o->buffer[W],
+                                             .b = o->buffer[B],
+                                             .b_rounded = o->buffer[W], /* as the model has one */
+                                             .y = o->buffer[Y],
+                                             .pre = d->act == ACT_NONE ? NULL : o->buffer[PRE]};
+    o->table->be->nn.linear_forward(o->plan, &args);
 }
 
 static void run_input(struct bench_op *o)

@@ -28,7 +28,7 @@ static struct qkv qkv_of(const struct vit *vit, const struct block *b, void *pac
 
 /* The rows of the qkv parameters that the packed product has: all, or from k on. */
 struct qkv_params {
-    const void *w;
+    const void *w, *b_rounded;
     const float *b;
     float *dw, *db; /* backward only */
 };
@@ -36,10 +36,12 @@ struct qkv_params {
 static struct qkv_params packed_params(const struct vit *vit, const struct block *b, const struct pass *pass)
 {
     const int64_t D = vit->desc.config.width, first = b->kind == BLOCK_CLASS_ONLY ? D : 0;
+    const size_t element = dtype_bytes(vit->desc.dtype);
     const float *bias = master_of(vit, pass, b->qkv.bias);
-    struct qkv_params p = {.w = (const char *)matrix_of(vit, pass, b->qkv.weight) +
-                                (size_t)(first * D) * dtype_bytes(vit->desc.dtype),
-                           .b = bias ? bias + first : NULL};
+    const char *rounded = matrix_of(vit, pass, b->qkv.bias);
+    struct qkv_params p = {.w = (const char *)matrix_of(vit, pass, b->qkv.weight) + (size_t)(first * D) * element,
+                           .b = bias ? bias + first : NULL,
+                           .b_rounded = rounded ? rounded + (size_t)first * element : NULL};
     if (pass->grads.values) {
         float *db = grad_of(&pass->grads, b->qkv.bias);
         p.dw = grad_of(&pass->grads, b->qkv.weight) + first * D;
@@ -55,10 +57,11 @@ static void forward_qkv(const struct vit *vit, int layer, const struct pass *pas
     const struct block_shared *l = &vit->shared[b->kind];
     const struct block_activations *a = &vit->acts.blocks[layer];
     const struct qkv_params packed = packed_params(vit, b, pass);
-    nn->linear_forward(l->qkv, a->y1, packed.w, packed.b, a->qkv, NULL);
+    const struct linear_forward_args args = {
+        .x = a->y1, .w = packed.w, .b = packed.b, .b_rounded = packed.b_rounded, .y = a->qkv};
+    nn->linear_forward(l->qkv, &args);
     if (l->q)
-        nn->linear_forward(l->q, a->y1, matrix_of(vit, pass, b->qkv.weight), master_of(vit, pass, b->qkv.bias), a->q,
-                           NULL);
+        linear_of(vit, pass, l->q, b->qkv, a->y1, a->q, NULL);
 }
 
 /* From y1 to h. delta: where the attention branch's output goes. */
@@ -72,8 +75,7 @@ static void forward_inner(const struct vit *vit, int layer, const struct pass *p
     const struct qkv qkv = qkv_of(vit, b, a->qkv, a->q);
     forward_qkv(vit, layer, pass);
     nn->attention_forward(b->attention, qkv.q, qkv.k, qkv.v, a->o, a->lse, &pass->random);
-    nn->linear_forward(l->proj, a->o, matrix_of(vit, pass, b->proj.weight), master_of(vit, pass, b->proj.bias), delta,
-                       NULL);
+    linear_of(vit, pass, l->proj, b->proj, a->o, delta, NULL);
 
     const struct add_norm_forward_args norm2 = {.x = a->x1,
                                                 .delta = delta,
@@ -83,8 +85,7 @@ static void forward_inner(const struct vit *vit, int layer, const struct pass *p
                                                 .y = a->y2,
                                                 .stats = a->stats2};
     nn->add_norm_forward(b->norm2, &norm2, &pass->random);
-    nn->linear_forward(l->fc1, a->y2, matrix_of(vit, pass, b->fc1.weight), master_of(vit, pass, b->fc1.bias), a->h,
-                       a->pre);
+    linear_of(vit, pass, l->fc1, b->fc1, a->y2, a->h, a->pre);
     if (b->mlp_dropout)
         nn->dropout_forward(b->mlp_dropout, a->h, a->h, &pass->random);
 }
@@ -105,8 +106,7 @@ void block_forward(const struct vit *vit, int layer, const struct pass *pass)
                                                 .stats = a->stats1};
     nn->add_norm_forward(b->norm1, &norm1, &pass->random);
     forward_inner(vit, layer, pass, delta);
-    nn->linear_forward(vit->shared[b->kind].fc2, a->h, matrix_of(vit, pass, b->fc2.weight), master_of(vit, pass, b->fc2.bias),
-                       delta, NULL);
+    linear_of(vit, pass, vit->shared[b->kind].fc2, b->fc2, a->h, delta, NULL);
 }
 
 /* y from the sum x that the norm left; stats get the bits they had. */

@@ -95,10 +95,8 @@ void head_forward(const struct vit *vit, const struct pass *pass)
     if (h->pool)
         nn->pool_forward(h->pool, y, a->pooled);
     if (h->pre_logits)
-        nn->linear_forward(h->pre_logits, a->pooled, matrix_of(vit, pass, h->pre_logits_rows.weight),
-                           master_of(vit, pass, h->pre_logits_rows.bias), a->features, a->pre_logits_pre);
-    nn->linear_forward(h->head, a->features, matrix_of(vit, pass, h->head_rows.weight),
-                       master_of(vit, pass, h->head_rows.bias), a->logits, NULL);
+        linear_of(vit, pass, h->pre_logits, h->pre_logits_rows, a->pooled, a->features, a->pre_logits_pre);
+    linear_of(vit, pass, h->head, h->head_rows, a->features, a->logits, NULL);
 }
 
 /* On exit dx_of the last block is the gradient of its x2, ddelta_of that of its fc2's output. */

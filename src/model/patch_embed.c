@@ -65,8 +65,7 @@ void patch_embed_forward(const struct vit *vit, const struct pass *pass)
     const struct activations *a = &vit->acts;
 
     nn->patchify_forward(e->patchify, pass->batch->images, NULL, a->patches, NULL); /* mixup, CutMix, erasing: not yet */
-    nn->linear_forward(e->proj, a->patches, matrix_of(vit, pass, e->proj_rows.weight),
-                       master_of(vit, pass, e->proj_rows.bias), a->delta, NULL);
+    linear_of(vit, pass, e->proj, e->proj_rows, a->patches, a->delta, NULL);
     nn->embed_forward(e->embed, a->delta, master_of(vit, pass, e->cls_token), master_of(vit, pass, e->pos_embed),
                       a->blocks[0].x1, &pass->random);
 }

@@ -80,11 +80,25 @@ static inline const float *master_of(const struct vit *vit, const struct pass *p
 {
     return row < 0 ? NULL : pass->weights->master + vit->desc.params->rows[row].offset;
 }
-/* A matrix in T. */
+/* A matrix in T. Also of a bias: as rounded to T. NULL for row -1. */
 static inline const void *matrix_of(const struct vit *vit, const struct pass *pass, int row)
 {
-    return (const char *)pass->weights->compute +
-           (size_t)vit->desc.params->rows[row].offset * dtype_bytes(vit->desc.dtype);
+    return row < 0 ? NULL
+                   : (const char *)pass->weights->compute +
+                         (size_t)vit->desc.params->rows[row].offset * dtype_bytes(vit->desc.dtype);
+}
+
+/* The linear with these parameters; pre NULL = not saved. */
+static inline void linear_of(const struct vit *vit, const struct pass *pass, struct op_plan *plan, struct linear_rows rows,
+                             const void *x, void *y, void *pre)
+{
+    const struct linear_forward_args args = {.x = x,
+                                             .w = matrix_of(vit, pass, rows.weight),
+                                             .b = master_of(vit, pass, rows.bias),
+                                             .b_rounded = matrix_of(vit, pass, rows.bias),
+                                             .y = y,
+                                             .pre = pre};
+    vit->be->nn.linear_forward(plan, &args);
 }
 
 /* The row of this name and size; aborts when the table was not made for this config. */

@@ -62,8 +62,8 @@ struct vit_batch {
     const uint64_t *position;  /* [B] */
 };
 
-/* Parameters as the passes read them: fp32 master (biases, norms, embeddings) and the compute copy of the matrices
- * (flat buffer of the same offsets in T; equal to master when T is fp32). */
+/* Parameters as the passes read them: fp32 master (biases, norms, embeddings) and the compute copy, which matrices are read from (all
+ * of it rounded to T, with the same offsets; equal to master when T is fp32). */
 struct vit_weights {
     const float *master;
     const void *compute;

@@ -33,7 +33,7 @@ static void run_linear(void *context)
     struct subject *s = context;
     void *x = s->buffers[0], *w = s->buffers[1], *y = s->buffers[2], *dw = s->buffers[3], *b = s->buffers[4];
     if (s->product == GEMM_FORWARD)
-        s->be->nn.linear_forward(s->plan, x, w, b, y, NULL);
+        s->be->nn.linear_forward(s->plan, &(struct linear_forward_args){.x = x, .w = w, .b = b, .b_rounded = w, .y = y});
     else if (s->product == GEMM_INPUT_GRADIENT)
         s->be->nn.linear_backward_input(s->plan, &(struct linear_input_args){.dy = y, .w = w, .dx = x});
     else

@@ -40,7 +40,8 @@ static void run_ours(void *context)
 {
     struct job *j = context;
     if (j->product == FORWARD)
-        j->be->nn.linear_forward(j->plan, j->x, j->w, j->bias, j->y, j->pre);
+        j->be->nn.linear_forward(
+            j->plan, &(struct linear_forward_args){.x = j->x, .w = j->w, .b = j->bias, .y = j->y, .pre = j->pre});
     else if (j->product == BACKWARD_INPUT)
         j->be->nn.linear_backward_input(
             j->plan, &(struct linear_input_args){.dy = j->y, .w = j->w, .input_pre = j->pre, .dx = j->dx});

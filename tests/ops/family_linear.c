@@ -2,7 +2,7 @@
 
 #include "tensors.h"
 
-enum { X, W, BIAS, Y, PRE, INPUT_PRE, DY, DX, DX_SUM, DW, DB, COUNT };
+enum { X, W, BIAS, Y, PRE, INPUT_PRE, DY, DX, DX_SUM, DW, DB, B_ROUNDED, COUNT };
 
 static const struct op_case CASES[] = {
     {"one element", .desc.linear = {1, 1, 1, .bias = true}},
@@ -16,6 +16,9 @@ static const struct op_case CASES[] = {
     {"gelu_tanh in", .desc.linear = {5, 6, 7, .bias = true, .input_act = ACT_GELU_TANH}},
     {"tanh in", .desc.linear = {5, 6, 7, .bias = true, .input_act = ACT_TANH}},
     {"gelu, pre not wanted", OPT_NO_PRE, .desc.linear = {9, 8, 10, .bias = true, .act = ACT_GELU_TANH}},
+    {"gelu, b rounded", OPT_B_ROUNDED, .desc.linear = {9, 8, 16, .bias = true, .act = ACT_GELU_TANH}},
+    {"odd, b rounded", OPT_B_ROUNDED, .desc.linear = {7, 5, 9, .bias = true}},
+    {"logits, b rounded", OPT_LOGITS | OPT_B_ROUNDED, .desc.linear = {4, 9, 11, .bias = true}},
     {"db not wanted", OPT_NO_DB, .desc.linear = {9, 8, 10, .bias = true}},
     {"sums not wanted", OPT_NO_DB | OPT_NO_SUM, .desc.linear = {9, 8, 10, .bias = true, .input_act = ACT_GELU_TANH}},
     {"dx accumulates", OPT_ADD_DX, .desc.linear = {7, 5, 9, .bias = true}},
@@ -63,6 +66,7 @@ static int specs(const struct op_case *c, struct tensor_spec *s)
     s[X] = (struct tensor_spec){"x", d->dtype, x_count, FWD_IN | BWD_IN};
     s[W] = (struct tensor_spec){"w", d->dtype, d->out * d->in, FWD_IN | BWD_IN};
     s[BIAS] = (struct tensor_spec){"b", DTYPE_F32, d->out, FWD_IN};
+    s[B_ROUNDED] = (struct tensor_spec){"b_rounded", d->dtype, d->out, c->options & OPT_B_ROUNDED ? FWD_IN : 0};
     s[Y] = (struct tensor_spec){"y", d->dtype_out, d->rows * d->out, FWD_OUT};
     s[PRE] = (struct tensor_spec){"pre", d->dtype, d->rows * d->out, pre_saved ? FWD_OUT : 0};
     s[INPUT_PRE] = (struct tensor_spec){"input_pre", d->dtype, d->rows * d->in, d->input_act ? FWD_IN | BWD_IN : 0};
@@ -99,7 +103,7 @@ static double act(enum activation kind, double x)
     return tanh(x);
 }
 
-/* With an input activation, x is what it made of input_pre. */
+/* With an input activation, x is what it made of input_pre; b_rounded is b. */
 static void derive(const struct op_case *c, void *const *t)
 {
     const struct linear_desc *d = &c->desc.linear;
@@ -107,6 +111,8 @@ static void derive(const struct op_case *c, void *const *t)
     specs(c, s);
     for (int64_t i = 0; d->input_act && i < d->rows * d->in; i++)
         tensor_set(&s[X], t[X], i, act(d->input_act, tensor_get(&s[INPUT_PRE], t[INPUT_PRE], i)));
+    for (int64_t i = 0; c->options & OPT_B_ROUNDED && i < d->out; i++)
+        tensor_set(&s[B_ROUNDED], t[B_ROUNDED], i, tensor_get(&s[BIAS], t[BIAS], i));
 }
 
 static const char *missing(const struct backend *be)
@@ -127,7 +133,13 @@ static void forward(const struct op_run *r)
 {
     const struct linear_desc *d = &r->c->desc.linear;
     bool pre = d->act != ACT_NONE && !(r->c->options & OPT_NO_PRE);
-    r->be->nn.linear_forward(r->plan, r->t[X], r->t[W], d->bias ? r->t[BIAS] : NULL, r->t[Y], pre ? r->t[PRE] : NULL);
+    const struct linear_forward_args args = {.x = r->t[X],
+                                             .w = r->t[W],
+                                             .b = d->bias ? r->t[BIAS] : NULL,
+                                             .b_rounded = r->c->options & OPT_B_ROUNDED ? r->t[B_ROUNDED] : NULL,
+                                             .y = r->t[Y],
+                                             .pre = pre ? r->t[PRE] : NULL};
+    r->be->nn.linear_forward(r->plan, &args);
 }
 
 static void backward(const struct op_run *r)

@@ -70,7 +70,8 @@ enum option {
     OPT_NO_MIX = 8192,       /* patchify: mix = NULL, whatever the desc announced */
     OPT_NO_LAMBDA = 16384,   /* patchify: lambda = NULL, though the desc announced mixup */
     OPT_NO_ERASE = 32768,    /* patchify: erase = NULL, though the desc announced it */
-    OPT_ADD_DX = 65536       /* linear: dx accumulates, too */
+    OPT_ADD_DX = 65536,      /* linear: dx accumulates, too */
+    OPT_B_ROUNDED = 131072   /* linear: the bias is there in T, too */
 };
 /* attention: [B,N,3,A,d]; [B,N,A,d] each; [B,A,N,d] each; q [B,Nq,A,d] and [B,N,2,A,d] */
 enum layout { LAYOUT_PACKED, LAYOUT_TOKENS, LAYOUT_HEADS, LAYOUT_KV };

@@ -66,14 +66,18 @@ struct linear {
     void *d, *e;
     bool accumulate;
 };
+struct linear_forward {
+    struct op_plan *plan;
+    struct linear_forward_args args;
+};
 static void run_linear_forward(struct backend *ref, const void *arguments)
 {
-    const struct linear *l = arguments;
-    ref->nn.linear_forward(l->plan, l->a, l->b, l->c, l->d, l->e);
+    const struct linear_forward *l = arguments;
+    ref->nn.linear_forward(l->plan, &l->args);
 }
-static void linear_forward(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre)
+static void linear_forward(struct op_plan *plan, const struct linear_forward_args *args)
 {
-    enqueue(run_linear_forward, &(struct linear){plan, x, w, b, y, pre, false}, sizeof(struct linear));
+    enqueue(run_linear_forward, &(struct linear_forward){plan, *args}, sizeof(struct linear_forward));
 }
 struct linear_input {
     struct op_plan *plan;

@@ -42,12 +42,16 @@ static vt_status linear_plan(struct backend *be, const struct linear_desc *desc,
     return VT_OK;
 }
 
-static void linear_forward(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre)
+static void linear_forward(struct op_plan *plan, const struct linear_forward_args *args)
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;
+    void *y = args->y, *pre = args->pre;
     bool saved = d->act != ACT_NONE && pre && d->dtype == d->dtype_out;
-    p->ref->nn.linear_forward(p->product, x, w, b, saved ? pre : y, NULL);
+    struct linear_forward_args product = *args;
+    product.y = saved ? pre : y;
+    product.pre = NULL;
+    p->ref->nn.linear_forward(p->product, &product);
     if (d->act != ACT_NONE)
         cuda_activation_forward(plan->backend, d->act, saved ? pre : y, d->dtype_out, y, d->dtype_out, d->rows, d->out);
 }

@@ -169,25 +169,25 @@ static void run_product(const struct linear_plan *p, struct onednn_product *oned
     cpu_parallel(be, cut_by_rows(product) ? blocks : cpu_parts(be, panels), multiply, product);
 }
 
-static void linear_forward(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre)
+static void linear_forward(struct op_plan *plan, const struct linear_forward_args *args)
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;
-    VT_CHECK((!d->bias || b) && (!d->forward_only || !pre));
+    VT_CHECK((!d->bias || args->b) && (!d->forward_only || !args->pre));
     struct product product = {
         .plan = p,
         .rows = d->rows,
         .columns = d->out,
         .depth = d->in,
-        .a = x,
+        .a = args->x,
         .a_dtype = d->dtype,
         .a_stride = d->x_stride,
-        .w = w,
+        .w = args->w,
         .epilogue = {.act = d->act,
-                     .bias = d->bias ? b : NULL,
-                     .pre = pre,
+                     .bias = d->bias ? args->b : NULL,
+                     .pre = args->pre,
                      .pre_row = d->out,
-                     .y = y,
+                     .y = args->y,
                      .y_row = d->out,
                      .dtype = d->dtype,
                      .dtype_out = d->dtype_out},

@@ -10,7 +10,6 @@ enum {
     REQUESTED = 32,
     TIMED_RUNS = 11,
     TRIAL_ALIGN = 256,
-    EPILOGUE_ALIGN = 16, /* of bias and aux: what gemm.h promises, and no more */
     SETS_MAX = 16,
     ALGO_HEX = 2 * sizeof(cublasLtMatmulAlgo_t)
 };
@@ -61,7 +60,7 @@ static vt_status describe_epilogue(struct gemm *g)
 {
     const struct gemm_shape *s = &g->shape;
     /* The library reads the alignment of these pointers when it looks for algorithms; each run sets the real ones. */
-    const void *aligned = (const void *)(uintptr_t)EPILOGUE_ALIGN;
+    const void *aligned = (const void *)(uintptr_t)GEMM_EPILOGUE_ALIGN;
     int32_t bias_type = (int32_t)vendor_type(s->dtype_bias);
     uint32_t epilogue = EPILOGUES[s->epilogue];
     VT_TRY(set(g, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
@@ -156,7 +155,7 @@ void gemm_run(struct gemm *g, const struct gemm_operands *o)
     VT_CHECK((uintptr_t)o->a % (uintptr_t)gemm_alignment(s->lda, s->dtype_in) == 0);
     VT_CHECK((uintptr_t)o->b % (uintptr_t)gemm_alignment(s->ldb, s->dtype_in) == 0);
     VT_CHECK((uintptr_t)o->d % (uintptr_t)gemm_alignment(s->ldd, s->dtype_out) == 0);
-    VT_CHECK((uintptr_t)o->bias % EPILOGUE_ALIGN == 0 && (uintptr_t)o->aux % EPILOGUE_ALIGN == 0);
+    VT_CHECK((uintptr_t)o->bias % GEMM_EPILOGUE_ALIGN == 0 && (uintptr_t)o->aux % GEMM_EPILOGUE_ALIGN == 0);
     cublasStatus_t lt = CUBLAS_STATUS_SUCCESS;
     if (gemm_has_bias(s->epilogue))
         lt = cublasLtMatmulDescSetAttribute(g->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias);

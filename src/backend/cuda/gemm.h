@@ -14,7 +14,8 @@ void gemm_close(struct gemm **gemm);
 size_t gemm_workspace(const struct gemm *gemm);
 const struct gemm_shape *gemm_shape_of(const struct gemm *gemm);
 
-struct gemm_operands { /* device; A, B, D aligned as gemm_alignment says, bias and aux to 16 bytes */
+enum { GEMM_EPILOGUE_ALIGN = 16 };
+struct gemm_operands { /* device; A, B, D aligned as gemm_alignment says, bias and aux to GEMM_EPILOGUE_ALIGN bytes */
     const void *a, *b;
     void *d;
     void *bias; /* read: [m]; written with DGELU_BGRAD: [m], BGRADB: [n] */

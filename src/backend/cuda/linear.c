@@ -27,14 +27,15 @@ static void cast(const struct linear_plan *p, const void *from, enum dtype from_
     be->nn.cast(be, from, from_type, to, to_type, count);
 }
 
-/* The bias in the type the product reads. */
-static void *bias_of(const struct linear_plan *p, const struct gemm_shape *shape, const float *b)
+/* The bias in the type the product reads, aligned as that wants it: the caller's, where it is. */
+static void *bias_of(const struct linear_plan *p, const struct gemm_shape *shape, const struct linear_forward_args *args)
 {
     if (!gemm_has_bias(shape->epilogue))
         return NULL;
-    if (shape->dtype_bias == DTYPE_F32)
-        return (void *)(uintptr_t)b;
-    cast(p, b, DTYPE_F32, scratch_of(p), shape->dtype_bias, p->desc.out);
+    const void *given = shape->dtype_bias == DTYPE_F32 ? args->b : shape->dtype_bias == p->desc.dtype ? args->b_rounded : NULL;
+    if (given && (uintptr_t)given % GEMM_EPILOGUE_ALIGN == 0)
+        return (void *)(uintptr_t)given;
+    cast(p, args->b, DTYPE_F32, scratch_of(p), shape->dtype_bias, p->desc.out);
     return scratch_of(p);
 }
 
@@ -57,15 +58,15 @@ static void finish_scratch(const struct linear_plan *p, float *product, const fl
     cuda_activation_forward(be, d->act, product, DTYPE_F32, y, d->dtype_out, d->rows, d->out);
 }
 
-static void linear_forward(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre)
+static void linear_forward(struct op_plan *plan, const struct linear_forward_args *args)
 {
     const struct linear_plan *p = (const struct linear_plan *)plan;
     const struct linear_desc *d = &p->desc;
-    pre = d->act == ACT_NONE ? NULL : pre;
+    void *y = args->y, *pre = d->act == ACT_NONE ? NULL : args->pre;
     const struct product *product = &p->forward[pre != NULL];
     const struct gemm_shape *shape = gemm_shape_of(product->gemm);
-    VT_CHECK((!d->bias || b) && (!d->forward_only || !pre));
-    struct gemm_operands o = {.a = w, .b = x, .bias = bias_of(p, shape, b), .workspace = cuda_workspace(plan)};
+    VT_CHECK((!d->bias || args->b) && (!d->forward_only || !pre));
+    struct gemm_operands o = {.a = args->w, .b = args->x, .bias = bias_of(p, shape, args), .workspace = cuda_workspace(plan)};
     if (product->route == ROUTE_FUSED) {
         o.d = y;
         o.aux = pre;
@@ -77,7 +78,7 @@ static void linear_forward(struct op_plan *plan, const void *x, const void *w, c
     if (product->route == ROUTE_SPLIT)
         cuda_activation_forward(plan->backend, d->act, o.d, shape->dtype_out, y, d->dtype_out, d->rows, d->out);
     else if (product->route == ROUTE_SCRATCH)
-        finish_scratch(p, o.d, b, y, pre);
+        finish_scratch(p, o.d, args->b, y, pre);
 }
 
 /* x or dy in fp32. */

@@ -74,7 +74,12 @@ static void run_part(void *context, int run)
     struct op_plan *plan = &t->plan->plan;
     (void)run;
     if (t->part <= FORWARD_PRE)
-        plan->backend->nn.linear_forward(plan, t->x, t->w, t->b, t->y, t->part == FORWARD_PRE ? t->pre : NULL);
+        plan->backend->nn.linear_forward(plan, &(struct linear_forward_args){.x = t->x,
+                                                                             .w = t->w,
+                                                                             .b = t->b,
+                                                                             .b_rounded = t->w, /* as good as any */
+                                                                             .y = t->y,
+                                                                             .pre = t->part == FORWARD_PRE ? t->pre : NULL});
     else if (t->part < WEIGHT)
         plan->backend->nn.linear_backward_input(plan, &(struct linear_input_args){.dy = t->y,
                                                                                   .w = t->w,

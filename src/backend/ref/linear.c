@@ -23,24 +23,24 @@ static vt_status linear_plan(struct backend *be, const struct linear_desc *desc,
     return VT_OK;
 }
 
-static void linear_forward(struct op_plan *plan, const void *x, const void *w, const float *b, void *y, void *pre)
+static void linear_forward(struct op_plan *plan, const struct linear_forward_args *args)
 {
     const struct linear_desc *d = &((struct linear_plan *)plan)->desc;
     double *x_row = ref_workspace(plan);
-    VT_CHECK(!d->forward_only || !pre);
+    VT_CHECK(!d->forward_only || !args->pre);
     ref_enter(plan->backend);
     for (int64_t m = 0; m < d->rows; m++) {
         for (int64_t i = 0; i < d->in; i++)
-            x_row[i] = ref_load(d->dtype, x, m * d->x_stride + i);
+            x_row[i] = ref_load(d->dtype, args->x, m * d->x_stride + i);
         for (int64_t o = 0; o < d->out; o++) {
-            double sum = d->bias ? (double)b[o] : 0;
+            double sum = d->bias ? (double)args->b[o] : 0;
             for (int64_t i = 0; i < d->in; i++)
-                sum += x_row[i] * ref_load(d->dtype, w, o * d->in + i);
+                sum += x_row[i] * ref_load(d->dtype, args->w, o * d->in + i);
             if (d->act != ACT_NONE)
                 sum = ref_rounded(d->dtype, sum);
-            if (d->act != ACT_NONE && pre)
-                ref_store(d->dtype, pre, m * d->out + o, sum);
-            ref_store(d->dtype_out, y, m * d->out + o, activation_value(d->act, sum));
+            if (d->act != ACT_NONE && args->pre)
+                ref_store(d->dtype, args->pre, m * d->out + o, sum);
+            ref_store(d->dtype_out, args->y, m * d->out + o, activation_value(d->act, sum));
         }
     }
     ref_leave(plan->backend);

@@ -78,7 +78,7 @@ static void run_linear(struct tape *t, enum dtype dtype)
     void *dx = take(t, M * D * 4);
     float *dx_sum = take(t, D * 4);
     watching = true;
-    nn->linear_forward(plan, x, w, b, y, pre);
+    nn->linear_forward(plan, &(struct linear_forward_args){.x = x, .w = w, .b = b, .y = y, .pre = pre});
     nn->linear_backward_input(plan, &(struct linear_input_args){.dy = y, .w = w, .input_pre = x, .dx = dx, .dx_sum = dx_sum});
     nn->linear_backward_weight(plan, x, y, dw, db, true);
     watching = false;

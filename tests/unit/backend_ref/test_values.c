@@ -57,7 +57,7 @@ static void test_linear(void)
         ASSERT_OK(be->nn.linear_plan(be, &desc, &plan));
         ASSERT_OK(be->reserve_workspace(be));
         CU_ASSERT_EQUAL(plan->flops, 2 * 3 * 4 * 5);
-        be->nn.linear_forward(plan, x, w, b, y, pre);
+        be->nn.linear_forward(plan, &(struct linear_forward_args){.x = x, .w = w, .b = b, .y = y, .pre = pre});
         expect_row(ACTS[a].row, y);
         for (int i = 0; i < 15; i++) {
             pre_expected[i] = a == 0 ? (double)y[i] : pre_expected[i];
