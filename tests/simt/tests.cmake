@@ -73,7 +73,7 @@ set_target_properties(test_ops_simt PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_
 # Threads and blocks get their turns in three orders: what a missing barrier breaks in one, it may not in another.
 foreach(order forward reverse random)
   add_test(NAME simt_ops_${order} COMMAND test_ops_simt simt)
-  set_tests_properties(simt_ops_${order} PROPERTIES TIMEOUT 300 LABELS simt
+  set_tests_properties(simt_ops_${order} PROPERTIES TIMEOUT 900 LABELS simt
                        ENVIRONMENT "SIMT_ORDER=${order};ASAN_OPTIONS=detect_leaks=0")
 endforeach()
 
