@@ -353,11 +353,24 @@ out:
     return status;
 }
 
+/* What is freed next may be in flight. A wait for a rank that is gone is ended by the buckets, or the watchdog. The message is the
+ * caller's. */
+static void let_finish(struct backend *be)
+{
+    char message[VT_MESSAGE_BYTES];
+    snprintf(message, sizeof message, "%s", status_message());
+    vt_status status = be->synchronise(be);
+    if (status != VT_OK)
+        (void)VT_FAIL(status, "%s", message);
+}
+
 void trainer_close(struct trainer **trainer)
 {
     struct trainer *t = *trainer;
     if (!t)
         return;
+    if (t->be)
+        let_finish(t->be);
     watchdog_stop(&t->watchdog);
     loader_close(&t->loader);
     graphs_close(&t->graphs);

@@ -143,4 +143,11 @@ for kind in other-waits pageable allocations; do
 done
 [ $(($(cat event-waits-9) - $(cat event-waits-6))) -eq 6 ] || fail "event-waits: $(cat event-waits-6) in 6 steps, $(cat event-waits-9) in 9"
 echo "ok no waits"
+
+# Programs of tests/gpu; and a bench, whose graphs are freed after its last step.
+run "$build/tests/gpu_model" cuda small
+says '^passed$'
+run "$V" bench step tiny.yaml train.duration=100steps compute.graphs=on --steps 3
+says '^step .* ms (median of 3)'
+echo "ok gpu_model, bench"
 echo "all as expected"
