@@ -220,6 +220,46 @@ static int run_sums(void)
     return !good;
 }
 
+/* A bias that begins in the middle of a parameter need not be aligned as the library wants it. */
+static int run_shifted_bias(void)
+{
+    enum { ROWS = 3, IN = 8, OUT = 16, SHIFT = 1 };
+    static _Alignas(64) bf16_t x[ROWS * IN], w[OUT * IN], y[2][ROWS * OUT], rounded[2][2 * OUT];
+    static _Alignas(64) float b[2][2 * OUT];
+    const struct linear_desc desc = {.rows = ROWS, .in = IN, .out = OUT, .dtype = DTYPE_BF16, .dtype_out = DTYPE_BF16, .bias = true};
+    bool good = true;
+    for (int i = 0; i < ROWS * IN; i++)
+        x[i] = bf16_from_float((float)(i % 5 - 2));
+    for (int i = 0; i < OUT * IN; i++)
+        w[i] = bf16_from_float((float)(i % 7 - 3));
+    for (int i = 0; i < OUT; i++)
+        for (int shifted = 0; shifted < 2; shifted++) {
+            b[shifted][i + shifted * SHIFT] = (float)i / 3;
+            rounded[shifted][i + shifted * SHIFT] = bf16_from_float((float)i / 3);
+        }
+    for (int refuses = 0; refuses < 2; refuses++) { /* fp32 is read, and bf16 */
+        struct backend *candidate;
+        struct op_plan *plan = NULL;
+        emulated = (struct emulated_library){.refuses_fp32_bias = refuses};
+        emulated_forget();
+        if (open_candidate(false, &candidate) != VT_OK || candidate->nn.linear_plan(candidate, &desc, &plan) != VT_OK ||
+            candidate->reserve_workspace(candidate) != VT_OK)
+            return 1;
+        for (int shifted = 0; shifted < 2; shifted++)
+            candidate->nn.linear_forward(plan, &(struct linear_forward_args){.x = x,
+                                                                             .w = w,
+                                                                             .b = b[shifted] + shifted * SHIFT,
+                                                                             .b_rounded = rounded[shifted] + shifted * SHIFT,
+                                                                             .y = y[shifted]});
+        good = memcmp(y[0], y[1], sizeof y[0]) == 0 && good;
+        op_plan_close(&plan);
+        candidate->close(candidate);
+    }
+    good = good && y[0][0] != y[0][1];
+    printf("%-30s %s\n", "shifted bias", good ? "ok" : "WRONG");
+    return !good;
+}
+
 /* Evaluation opens and times nothing but forward. */
 static int run_forward_only(void)
 {
@@ -251,6 +291,7 @@ int main(void)
     failures += run_insisted();
     failures += run_sums();
     failures += run_forward_only();
+    failures += run_shifted_bias();
     emulated_forget();
     ref->close(ref);
     return failures != 0;
