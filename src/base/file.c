@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/log.h"
 
 static vt_status read_fd(int fd, const char *path, size_t max_bytes, char **bytes, size_t *size)
 {
@@ -115,6 +118,25 @@ vt_status file_write_atomic(const char *path, const void *bytes, size_t size)
         return status;
     }
     return file_sync_dir(folder);
+}
+
+/* NAME.tmp.PID, as above. */
+static bool is_temporary(const char *name)
+{
+    const char *mark = NULL;
+    for (const char *at = name; (at = strstr(at, ".tmp.")); at++)
+        mark = at + strlen(".tmp.");
+    return mark && *mark && strspn(mark, "0123456789") == strlen(mark);
+}
+
+void file_remove_temporaries(const char *dir)
+{
+    DIR *folder = opendir(dir);
+    for (struct dirent *entry; folder && (entry = readdir(folder));)
+        if (is_temporary(entry->d_name) && unlinkat(dirfd(folder), entry->d_name, 0) != 0)
+            log_warn("%s/%s: cannot remove: %s", dir, entry->d_name, strerror(errno));
+    if (folder)
+        closedir(folder);
 }
 
 vt_status file_make_dirs(const char *path)

@@ -14,6 +14,9 @@ VT_MUST_CHECK vt_status file_read(const char *path, size_t max_bytes, char **byt
 /* Readers see the old file or the new one, also after a power cut: temporary beside it, fsync, rename, fsync of the
  * folder. The temporary's name carries the process id; it is removed on failure. */
 VT_MUST_CHECK vt_status file_write_atomic(const char *path, const void *bytes, size_t size);
+/* Remove the temporaries that killed processes left in a folder which nobody else writes to now. A folder that cannot be read
+ * has none; failures are warnings. */
+void file_remove_temporaries(const char *dir);
 /* All of `size` bytes to fd, in the face of short writes and EINTR. `path` is for the message. */
 VT_MUST_CHECK vt_status file_write_all(int fd, const void *bytes, size_t size, const char *path);
 /* The same to a file opened with O_APPEND, all or nothing: after a failure (disk full) the file is as it was. */

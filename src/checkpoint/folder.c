@@ -121,6 +121,7 @@ void folder_remove(const char *path)
 
 void folder_clean(const char *dir)
 {
+    file_remove_temporaries(dir);
     DIR *folder = opendir(dir);
     for (struct dirent *entry; folder && (entry = readdir(folder));) {
         char path[PATH_BYTES];

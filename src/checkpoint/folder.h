@@ -22,7 +22,7 @@ VT_MUST_CHECK vt_status folder_temporary_path(char *out, size_t bytes, const cha
 
 /* VT_E_USAGE when a later attempt owns the folder; else note that this attempt does. */
 VT_MUST_CHECK vt_status folder_claim(const char *dir, int attempt);
-/* Remove what interrupted saves left behind: everything named *.tmp. Failures are warnings. */
+/* Remove what interrupted saves left behind: everything named *.tmp or *.tmp.PID. Failures are warnings. */
 void folder_clean(const char *dir);
 /* Remove a flat folder and its files. Failures are warnings. */
 void folder_remove(const char *path);

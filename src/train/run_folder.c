@@ -85,6 +85,7 @@ static vt_status open_on_root(struct run_config *config, struct run_folder *fold
     if (status != VT_OK)
         return status_prefix(status, "run.dir");
     VT_TRY(lock_folder(folder));
+    file_remove_temporaries(dir);
     folder->attempt = next_attempt(dir);
     VT_TRY(path_join(log_path, sizeof log_path, dir, "log.txt"));
     return log_open(log_path);

@@ -193,7 +193,11 @@ static void stale_folders_go_late_writers_are_refused(void)
     ASSERT_OK(toy_save(&toy, dir, 3, 1, comm, 1, false));
     mkdir(in(dir, "step-00000002.attempt-1.tmp"), 0755); /* a save that was killed */
     fclose(fopen(in(dir, "step-00000002.attempt-1.tmp/model.safetensors"), "w"));
+    fclose(fopen(in(dir, "attempt.tmp.4711"), "w"));
+    fclose(fopen(in(dir, "notes.tmp.keep"), "w")); /* no process id: somebody's */
     ASSERT_OK(toy_save(&toy, dir, 3, 1, comm, 2, false)); /* same step, same attempt: no collision */
+    CU_ASSERT_STRING_EQUAL(listing(dir), "attempt latest notes.tmp.keep step-00000001 step-00000002");
+    unlink(in(dir, "notes.tmp.keep"));
     CU_ASSERT_STRING_EQUAL(listing(dir), "attempt latest step-00000001 step-00000002");
     ASSERT_OK(checkpoint_claim(&second, comm));
     ASSERT_FAILS(toy_save(&toy, dir, 3, 1, comm, 3, false), VT_E_USAGE,
