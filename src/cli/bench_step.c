@@ -85,7 +85,6 @@ static void print_text(const struct bench_desc *desc, const struct step_report *
         printf("overlap    %.1f %% of the gradient's bytes go to the all-reduce before backward ends\n", 100 * r->early_fraction);
 }
 
-/* A step's own result comes with the next one: the times and sums are those of the step just enqueued. */
 static void accumulate(struct step_report *r, const struct step_result *step, int steps)
 {
     const double *from = (const double *)&step->times;
@@ -124,8 +123,11 @@ static vt_status run_steps(const struct bench_desc *desc, struct comm *comm, str
         double start = clock_ms();
         VT_TRY_OUT(step_run(t, &done));
         times[i] = clock_ms() - start;
-        accumulate(r, &t->pending, desc->steps);
+        if (i) /* a step's own result comes with the next one */
+            accumulate(r, &done, desc->steps);
     }
+    VT_TRY_OUT(step_drain(t, &done));
+    accumulate(r, &done, desc->steps);
     r->median_ms = bench_median(times, desc->steps);
     VT_TRY_OUT(gemm_rate_measure(t->be, &t->data.model, t->micro_rows, t->dtype, 20, NULL, NULL, &r->own));
     describe(r, t);

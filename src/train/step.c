@@ -86,14 +86,17 @@ static vt_status run_micro(struct trainer *t, int micro, bool last, struct step_
     times->copy += lap(&mark);
 
     stage_enter(STAGE_FORWARD);
+    step_clock_mark(t->clock, PART_FORWARD);
     VT_TRY(graphs_run(t->graphs, key, forward_pass, &m));
     times->forward += lap(&mark);
 
     stage_enter(STAGE_BACKWARD);
+    step_clock_mark(t->clock, PART_BACKWARD);
     if (last)
         bucket_begin(t->buckets);
     key.backward = true;
     VT_TRY(graphs_run(t->graphs, key, backward_pass, &m));
+    step_clock_mark(t->clock, last ? PART_SUMS : PART_IDLE);
     batch_consumed(&t->ring);
     times->backward += lap(&mark);
     watchdog_kick(t->watchdog); /* a large batch may take longer than the timeout, a microbatch does not */
@@ -109,6 +112,7 @@ static vt_status collect(struct trainer *t, bool stop, double micro_ms, struct s
     if (done->step) {
         int which = (int)(done->step % 2);
         VT_TRY(t->be->event_wait(t->be, t->scalars_ready[which]));
+        VT_TRY(step_clock_read(t->clock, done->step, &done->times));
         const struct step_scalars *scalars = &t->host_scalars[which];
         done->loss_sum = scalars->loss_sum;
         done->weight_sum = scalars->weight_sum;
@@ -155,9 +159,11 @@ vt_status step_run(struct trainer *t, struct step_result *done)
 
     stage_set_step(now.step);
     VT_TRY(graphs_begin_step(t->graphs));
+    step_clock_begin(t->clock, now.step);
     t->be->nn.scalars_reset(t->be, t->scalars);
     VT_TRY(run_micros(t, times, &cut_at));
     if (cut_at) {
+        step_clock_pause(t->clock);
         *done = (struct step_result){.stop = true, .cut_at = cut_at};
         return VT_OK;
     }
@@ -169,7 +175,9 @@ vt_status step_run(struct trainer *t, struct step_result *done)
 
     stage_enter(STAGE_OPTIMIZER);
     mark = clock_ms();
+    step_clock_mark(t->clock, PART_OPTIMIZER);
     optimizer_step(t->optimizer, &t->weights.device, now.lr, now.step, t->scalars);
+    step_clock_mark(t->clock, PART_IDLE);
     int which = (int)(now.step % 2);
     t->be->download(t->be, STREAM_COMPUTE, &t->host_scalars[which], t->scalars, sizeof *t->scalars);
     t->be->event_record(t->be, STREAM_COMPUTE, t->scalars_ready[which]);
@@ -192,5 +200,6 @@ vt_status step_drain(struct trainer *t, struct step_result *done)
 {
     /* What follows trusts the weights; a sum that failed may only show now. */
     VT_TRY(bucket_drain(t->buckets));
+    step_clock_pause(t->clock);
     return collect(t, false, 0, done);
 }

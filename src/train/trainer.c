@@ -341,6 +341,7 @@ vt_status trainer_open(const struct trainer_desc *desc, struct comm *comm, struc
     VT_TRY_OUT(comm_agree(comm, allocate_rank(t, desc->quiet)));
     VT_TRY_OUT(open_buckets(t));
     VT_TRY_OUT(comm_agree(comm, trainer_open_graphs(t)));
+    VT_TRY_OUT(comm_agree(comm, step_clock_open(t->be, t->micro_count, &t->clock)));
     VT_TRY_OUT(trainer_restore(t));
     if (t->folder.dir[0])
         VT_TRY_OUT(run_folder_describe(&t->folder, &t->config, comm, t->be->name, t->be->device_name,
@@ -374,6 +375,7 @@ void trainer_close(struct trainer **trainer)
     watchdog_stop(&t->watchdog);
     loader_close(&t->loader);
     graphs_close(&t->graphs);
+    step_clock_close(&t->clock);
     bucket_close(&t->buckets);
     optimizer_close(&t->optimizer);
     if (t->be) {

@@ -20,9 +20,11 @@
 #include "train/memory_plan.h"
 #include "train/resolve.h"
 #include "train/run_folder.h"
+#include "train/step_clock.h"
 #include "train/weights.h"
 
-/* Host time of one step by stage, ms. read, decode, augment are summed over loader threads. */
+/* Time of one step by stage, ms: the host's, and once the step is done the device's where that has a clock (step_clock.h). read,
+ * decode, augment are summed over loader threads. */
 struct step_times {
     double step, data_wait, read, decode, augment, copy, forward, backward, comm_exposed, optimizer, busy;
 };
@@ -59,6 +61,7 @@ struct trainer {
     struct optimizer_rule rules[CONFIG_RULES_MAX + 1];
     struct bucket_set *buckets;
     struct graphs *graphs;
+    struct step_clock *clock;
     struct batch_ring ring;
     struct loader *loader;
     struct evaluator evaluator;

@@ -77,6 +77,13 @@ pair nccl 2 5
 pair nccl-micro 2 9 compute.micro_batch=2 comm.wire=bf16
 same nccl-on host-on
 grep -q '"time/comm_exposed_ms"' nccl-on/metrics.jsonl || fail "no times of sums"
+# The parts of a step by the device's clock make up most of it, though the host has only enqueued.
+for name in one-off one-on nccl-micro-on; do
+  sed -n 's/.*"time\/step_ms":\([0-9.e+-]*\).*"time\/forward_ms":\([0-9.e+-]*\),"time\/backward_ms":\([0-9.e+-]*\).*/\1 \2 \3/p' "$name/metrics.jsonl" |
+    awk '{ n++; if ($2 > 0 && $3 > 0 && $2 + $3 <= $1 * 1.001) ok++; step += $1; work += $2 + $3 }
+         END { if (n != 12 || ok != n || work < 0.3 * step) { print n, ok, step, work; exit 1 } }' >out ||
+    fail "$name: forward and backward are not parts of the step"
+done
 
 # Stopped and resumed: captured anew, the same run.
 (VT_FAKE_LAUNCH_US=1000 exec "$V" train tiny.yaml compute.graphs=on run.dir=resumed) >out 2>&1 &
