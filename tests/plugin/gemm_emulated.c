@@ -30,6 +30,8 @@ vt_status gemm_open(struct cuda_backend *cuda, const struct gemm_shape *s, struc
                     s->dtype_out == DTYPE_BF16);
     if (refused)
         return VT_FAIL(VT_E_UNSUPPORTED, "refused");
+    if (emulated.full && s->epilogue == GEMM_DGELU_BGRAD)
+        return VT_FAIL(VT_E_MEMORY, "full");
     /* What the library's own rules are. */
     VT_CHECK(s->lda >= (s->a_transposed ? s->k : s->m) && s->ldb >= (s->b_transposed ? s->n : s->k) && s->ldd >= s->m);
     VT_CHECK(!gemm_has_aux(s->epilogue) || (s->ld_aux >= s->m && s->ld_aux % 8 == 0));

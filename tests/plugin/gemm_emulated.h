@@ -10,6 +10,7 @@ struct emulated_library {
     bool refuses_epilogues;  /* all but plain products */
     bool refuses_bf16_gradients; /* as operands of backward's products */
     bool refuses_dgelu_bgrad;
+    bool full;               /* no memory for products with sums of D beside them */
     bool prefers_fused;      /* what the clock says */
     bool fails_fused;        /* fused products open, and fail when run */
     double pass_us;          /* of column sums by a pass of their own, beside 1 or 2 for the rest */

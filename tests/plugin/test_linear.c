@@ -220,6 +220,22 @@ static int run_sums(void)
     return !good;
 }
 
+/* No memory for the product with sums: an error, not a plan that says it has them. */
+static int run_full(void)
+{
+    const struct linear_desc desc = {.rows = 32, .in = 16, .out = 24, .dtype = DTYPE_BF16, .dtype_out = DTYPE_BF16,
+                                     .input_act = ACT_GELU_TANH, .dx_sum = true};
+    struct backend *candidate;
+    emulated = (struct emulated_library){.prefers_fused = true, .full = true};
+    emulated_forget();
+    if (open_candidate(true, &candidate) != VT_OK)
+        return 1;
+    bool good = refuses(candidate, &desc, VT_E_MEMORY, "full") && emulated.open == 0;
+    printf("%-30s %s\n", "full", good ? "ok" : "WRONG");
+    candidate->close(candidate);
+    return !good;
+}
+
 /* A bias that begins in the middle of a parameter need not be aligned as the library wants it. */
 static int run_shifted_bias(void)
 {
@@ -290,6 +306,7 @@ int main(void)
     failures += run_spared();
     failures += run_insisted();
     failures += run_sums();
+    failures += run_full();
     failures += run_forward_only();
     failures += run_shifted_bias();
     emulated_forget();

@@ -278,14 +278,17 @@ static vt_status choose_sums(struct linear_plan *p)
     if (status == VT_OK && (us < 0 || wished))
         return VT_OK;
     p->plan.own_sums = false;
-    if (status == VT_OK)
-        status = time_apart(p, key, &alone_us, &apart_us);
+    if (status != VT_OK) /* no product is open */
+        return status == VT_E_UNSUPPORTED ? VT_OK : status;
+    status = time_apart(p, key, &alone_us, &apart_us);
+    if (status != VT_OK && status != VT_E_MEMORY && status != VT_E_UNSUPPORTED)
+        return status;
     p->plan.own_sums = status == VT_E_MEMORY || (status == VT_OK && us < (alone_us + apart_us) / 2);
-    if (status == VT_OK && !p->plan.own_sums)
-        cuda_tuning_put(cuda, key, SUMS_APART);
-    if (!p->plan.own_sums)
-        gemm_close(&p->input[1].gemm);
-    return status == VT_E_MEMORY || status == VT_E_UNSUPPORTED ? VT_OK : status;
+    if (p->plan.own_sums)
+        return VT_OK;
+    cuda_tuning_put(cuda, key, SUMS_APART);
+    gemm_close(&p->input[1].gemm);
+    return VT_OK;
 }
 
 vt_status linear_choose(struct linear_plan *p)
