@@ -27,6 +27,17 @@ static struct vit_config tiny_all_options(void)
     return c;
 }
 
+/* Whole, class only, and class only without dropout, where fc1's bias gradient comes with fc2's backward. */
+static void for_each_last_block(void (*check)(struct vit_config config))
+{
+    struct vit_config config = tiny_all_options();
+    check(config);
+    config.pool = POOL_CLS;
+    check(config);
+    config.dropout = 0;
+    check(config);
+}
+
 static struct vit_desc describe(struct vit_config config, int64_t batch)
 {
     return (struct vit_desc){.config = config,
@@ -211,10 +222,10 @@ static void test_overfit(void)
 }
 
 /* Rows keep their draws and their share of the gradient however they are cut into microbatches. */
-static void test_accumulation(void)
+static void check_accumulation(struct vit_config config)
 {
     struct backend *be = open_ref(true);
-    struct vit_desc whole_desc = describe(tiny_all_options(), 6), part_desc = describe(tiny_all_options(), 2);
+    struct vit_desc whole_desc = describe(config, 6), part_desc = describe(config, 2);
     struct vit_rig whole, part;
     open_toy(&whole, be, &whole_desc);
     double loss = rig_forward(&whole, 1.0f / 6), sum = 0;
@@ -241,11 +252,16 @@ static void test_accumulation(void)
     be->close(be);
 }
 
+static void test_accumulation(void)
+{
+    for_each_last_block(check_accumulation);
+}
+
 /* Weight-0 rows add nothing, not even when their pixels change. */
-static void test_padding_rows(void)
+static void check_padding_rows(struct vit_config config)
 {
     struct backend *be = open_ref(true);
-    struct vit_desc desc = describe(tiny_all_options(), 4), valid_desc = describe(tiny_all_options(), 3);
+    struct vit_desc desc = describe(config, 4), valid_desc = describe(config, 3);
     struct vit_rig padded, valid;
     open_toy(&padded, be, &desc);
     open_toy(&valid, be, &valid_desc);
@@ -264,6 +280,11 @@ static void test_padding_rows(void)
     rig_close(&padded);
     rig_close(&valid);
     be->close(be);
+}
+
+static void test_padding_rows(void)
+{
+    for_each_last_block(check_padding_rows);
 }
 
 /* An evaluation replica draws nothing and, where nothing is drawn, agrees with the training one bit for bit. */
@@ -348,10 +369,10 @@ static void keep_tail(void *context, int64_t first)
     log->calls++;
 }
 
-static void test_grad_ready_is_final(void)
+static void check_grad_ready_is_final(struct vit_config config)
 {
     struct backend *be = open_ref(true);
-    struct vit_desc desc = describe(tiny_all_options(), 2);
+    struct vit_desc desc = describe(config, 2);
     struct vit_rig rig;
     open_toy(&rig, be, &desc);
     rig_forward(&rig, 0.5f);
@@ -364,6 +385,11 @@ static void test_grad_ready_is_final(void)
     }
     rig_close(&rig);
     be->close(be);
+}
+
+static void test_grad_ready_is_final(void)
+{
+    for_each_last_block(check_grad_ready_is_final);
 }
 
 static void test_flops_agree(void)
