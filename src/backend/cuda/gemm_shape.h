@@ -2,11 +2,12 @@
  * header.
  *
  * A product is D(m,n) = epilogue(op(A)(m,k) op(B)(k,n) + beta D), all matrices column-major with leading dimensions. A
- * row-major [r,c] matrix is the column-major (c,r) one, so with x[rows,in], w[out,in], y[rows,out]: forward  y = x w^T
- * D = y  (out,rows)   A = w  (in,out) transposed   B = x  (in,rows)              k = in input    dx = dy w     D = dx
- * (in,rows)    A = w  (in,out)              B = dy (out,rows)             k = out weight   dw = dy^T x   D = dw
- * (in,out)     A = x  (in,rows)             B = dy (out,rows) transposed  k = rows Biases run along D's rows, as the
- * epilogues want; the bias gradient of `weight` along its columns (BGRADB). */
+ * row-major [r,c] matrix is the column-major (c,r) one, so with x[rows,in], w[out,in], y[rows,out]:
+ *   forward  y = x w^T     D = y  (out,rows)   A = w (in,out) transposed   B = x  (in,rows)               k = in
+ *   input    dx = dy w     D = dx (in,rows)    A = w (in,out)              B = dy (out,rows)              k = out
+ *   weight   dw = dy^T x   D = dw (in,out)     A = x (in,rows)             B = dy (out,rows) transposed   k = rows
+ * Biases run along D's rows, as the epilogues want, and so do the sums of `input` (DGELU_BGRAD); the bias gradient of `weight`
+ * along its columns (BGRADB). */
 #ifndef VT_BACKEND_CUDA_GEMM_SHAPE_H
 #define VT_BACKEND_CUDA_GEMM_SHAPE_H
 

@@ -36,7 +36,7 @@ template <typename G> struct loss_kernel_args {
 struct logit_sums {
     float largest, exponentials; /* softmax */
     float losses;                /* sigmoid: max(z, 0) + log(1 + exp(-|z|)) */
-    float total;                 /* of z (softmax: of z - largest), when smoothing */
+    float total;                 /* of z, when smoothing */
     int before;                  /* classes before the best label */
 };
 

@@ -1,8 +1,9 @@
 /* What plays the GPU below the real plugin: the functions of the CUDA runtime that src/backend/cuda calls, on the CPU. Device
  * memory is protected while nothing runs on the device, kernels are those of tests/simt, and work waits in its stream until
  * something makes it run, so that a missing wait shows. VT_STAND_IN_ORDER=lazy (default): a stream runs only as far as a wait needs;
- * eager: everything as early as it may; random. VT_STAND_IN_CAPTURE=N: the N-th capture fails. VT_STAND_IN_COUNT=1: what the host asked for, at the end. It aborts on what CUDA leaves undefined, and refuses what CUDA refuses; one that
- * it refuses less readily is a mistake here. */
+ * eager: everything as early as it may; random. VT_STAND_IN_CAPTURE=N: the N-th capture fails. VT_STAND_IN_COUNT=1: what the host
+ * asked for, at the end. It aborts on what CUDA leaves undefined, and refuses what CUDA refuses; one that it refuses less readily is
+ * a mistake here. */
 #ifndef VT_TESTS_STAND_IN_RUNTIME_H
 #define VT_TESTS_STAND_IN_RUNTIME_H
 

@@ -30,7 +30,6 @@ static void put_find_replace(void)
     CU_ASSERT_PTR_NULL(t);
 }
 
-/* A table goes to another rank, and through a file; lines of another GPU or library are carried along, not used. */
 /* The table as "device libraries key value\n" of each choice. */
 static const char *listing(const struct tuning *tuning)
 {
@@ -58,7 +57,7 @@ static void hand_over(const struct tuning *from, struct tuning *to)
     free(bytes);
 }
 
-/* What another run wrote reaches the same device with the same libraries, and no other. */
+/* A table goes to another rank, and through a file; choices of another GPU or library are carried along, not used. */
 static void export_and_import(void)
 {
     struct tuning *h100 = open_for("NVIDIA H100/sm_90/132", "130100"), *other = open_for("NVIDIA H100/sm_90/132", "130100");
@@ -93,6 +92,7 @@ static void import_row(struct tuning *tuning, const char *device, const char *li
     free(bytes);
 }
 
+/* One line is due when all choices for this GPU are of other libraries: not for other GPUs, and not once it has some. */
 static void tells_what_is_outdated(void)
 {
     struct tuning *t = open_for("H100", "cublaslt-130200,cudnn-91900");
