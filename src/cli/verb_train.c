@@ -1,6 +1,6 @@
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/cpus.h"
@@ -27,8 +27,7 @@ static void warn_idle_cores(const struct comm *comm, const struct run_config *co
 /* Some rank got a SIGTERM: all leave the same way, at the same time. Collective. */
 static bool any_terminated(struct comm *comm)
 {
-    const char *reason = signals_stop_reason();
-    int32_t terminated = reason && strcmp(reason, "SIGTERM") == 0;
+    int32_t terminated = signals_stop_reason() == SIGTERM;
     return comm->all_reduce(comm, &terminated, 1, DTYPE_I32, REDUCE_MAX) != VT_OK || terminated;
 }
 

@@ -265,17 +265,19 @@ static vt_status give_up_step(struct loop *loop)
     return loop->t->saved_step == loop->t->step ? VT_OK : save(loop, false, true);
 }
 
+/* Collective: one rank may have been asked before the others. */
 static vt_status tell_stop(struct trainer *t, int cut_at)
 {
-    const char *reason = signals_stop_reason();
+    double reason = signals_stop_reason();
     char what[96] = "";
+    VT_TRY(t->comm->all_reduce(t->comm, &reason, 1, DTYPE_F64, REDUCE_MAX));
     if (cut_at)
         snprintf(what, sizeof what, "; step %lld, at microbatch %d of %d, is done again", (long long)t->step + 1, cut_at, t->micro_count);
     else if (t->evaluation_owed)
         snprintf(what, sizeof what, " with the evaluation of this step");
     t->failed_together = true;
     return VT_FAIL(VT_E_STOP, "stopped at step %lld (%s): committed, the same command goes on from here%s", (long long)t->step,
-                   reason ? reason : "asked by another rank", what);
+                   signals_reason_name((int)reason), what);
 }
 
 static vt_status run_steps(struct loop *loop)

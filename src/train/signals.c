@@ -12,6 +12,7 @@
 
 /* A launcher that passes on what its whole group got sends the same request twice. */
 enum { SAME_REQUEST_MS = 300 };
+enum { LOOK_EVERY_MS = 250, REASON_STOP_FILE = 1000 /* greater than any signal */ };
 
 static volatile sig_atomic_t received, held, leaving, checkpoint_stands;
 static _Atomic int64_t last_ms; /* when the newest request came */
@@ -80,15 +81,20 @@ bool signals_stop_requested(const char *stop_file)
         return true;
     if (!*stop_file || clock_ms() < next_look_ms)
         return stop_file_seen;
-    next_look_ms = clock_ms() + 1000;
+    next_look_ms = clock_ms() + LOOK_EVERY_MS;
     stop_file_seen = file_exists(stop_file);
     return stop_file_seen;
 }
 
-const char *signals_stop_reason(void)
+int signals_stop_reason(void)
 {
-    switch (received) {
-    case 0: return stop_file_seen ? "stop file" : NULL;
+    return received ? received : stop_file_seen ? REASON_STOP_FILE : 0;
+}
+
+const char *signals_reason_name(int reason)
+{
+    switch (reason) {
+    case REASON_STOP_FILE: return "stop file";
     case SIGUSR2: return "SIGUSR2";
     case SIGTERM: return "SIGTERM";
     case SIGINT: return "SIGINT";

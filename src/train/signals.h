@@ -8,10 +8,12 @@
 
 /* SIGINT and SIGHUP stay ignored where they are (nohup, a shell's background job). */
 void signals_install(void);
-/* A signal came, or `stop_file` ("" = none) exists (looked at no more than once a second). */
+/* A signal came, or `stop_file` ("" = none) exists (looked at no more than four times a second). */
 bool signals_stop_requested(const char *stop_file);
-/* "SIGUSR2", "stop file" ... or NULL. */
-const char *signals_stop_reason(void);
+/* What this process was asked by: a number, 0 = nothing, greater where several ranks differ in what to tell; and its name,
+ * "SIGUSR2", "stop file" ... */
+int signals_stop_reason(void);
+const char *signals_reason_name(int reason);
 
 /* A checkpoint stands: leaving at once is status_exit_code(VT_E_STOP) from now on; until then it is a failure. */
 void signals_checkpoint_stands(void);

@@ -308,15 +308,16 @@ static vt_status agree_on_order(struct trainer *t)
     return VT_OK;
 }
 
-/* The file asks a running job to stop: one left from before must not stop this one. */
+/* The file asks a running job to stop: one left from before must not stop this one. Rank 0 looks for all: other hosts may not
+ * have the folder, and a shared file system need not answer every rank. Per rank. */
 static vt_status prepare_stop_file(struct trainer *t)
 {
-    if (!t->config.run.stop_file[0])
+    if (!t->config.run.stop_file[0] || t->comm->rank > 0)
         return VT_OK;
     VT_TRY(path_join(t->stop_file, sizeof t->stop_file, t->folder.dir, t->config.run.stop_file));
-    if (t->comm->rank == 0 && unlink(t->stop_file) == 0)
+    if (unlink(t->stop_file) == 0)
         log_info("removed a stop file left over from before: %s", t->stop_file);
-    return t->comm->barrier(t->comm);
+    return VT_OK;
 }
 
 vt_status trainer_open(const struct trainer_desc *desc, struct comm *comm, struct trainer **out)
@@ -333,7 +334,7 @@ vt_status trainer_open(const struct trainer_desc *desc, struct comm *comm, struc
     if (desc->run_folder)
         VT_TRY_OUT(run_folder_open(&t->config, comm, &t->folder));
     if (t->folder.dir[0])
-        VT_TRY_OUT(prepare_stop_file(t));
+        VT_TRY_OUT(comm_agree(comm, prepare_stop_file(t)));
     VT_TRY_OUT(comm_agree(comm, resolve_run(&t->config, &t->data)));
     VT_TRY_OUT(agree_on_order(t));
     VT_TRY_OUT(open_device(t));

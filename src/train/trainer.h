@@ -86,7 +86,7 @@ struct trainer {
     int64_t saved_step;                /* of the newest checkpoint; -1 = none */
     double micro_ms;                   /* mean time of a microbatch in the last step, the same on all ranks; 0 = none yet */
     struct progress *progress;         /* borrowed from the loop; rank 0, else NULL */
-    char stop_file[CONFIG_PATH_BYTES + 16]; /* "" = none */
+    char stop_file[CONFIG_PATH_BYTES + 16]; /* "" = none, and on all ranks but 0 */
     bool failed_together;              /* trainer_run failed on every rank for the same reason: no need to abort the others */
 };
 

@@ -89,10 +89,10 @@ ended 75
 said 'step 1, at microbatch [0-9]+ of 500000, is done again'
 
 # A second request, SIGTERM or SIGINT: at once, in the middle of a step of one microbatch. The pause keeps the step from ending.
-huge="data.batch=4800 compute.micro_batch=4800"
+huge="data.batch=9600 compute.micro_batch=9600"
 again() { # SIGNAL CODE REGEX
   kill -USR2 $job
-  sleep 0.1
+  wait_for 10 grep -q '^ShdPnd:[[:space:]]*0*$' /proc/$job/status # taken
   kill -STOP $job
   sleep 0.4
   kill "-$1" $job

@@ -56,7 +56,7 @@ static void any_rank_stops_all(void)
     raise(SIGUSR2);
     CU_ASSERT_EQUAL(looks(0, 100, 0, &stop), 1);
     CU_ASSERT(stop);
-    CU_ASSERT_STRING_EQUAL(signals_stop_reason(), "SIGUSR2");
+    CU_ASSERT_STRING_EQUAL(signals_reason_name(signals_stop_reason()), "SIGUSR2");
 }
 
 static const struct test_case cases[] = {
