@@ -3,7 +3,7 @@
 if(VT_WITH_CUDA)
   find_path(VT_NCCL_INCLUDE nccl.h HINTS ${NCCL_ROOT} ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
 endif()
-if(VT_NCCL_INCLUDE)
+if(VT_NCCL_INCLUDE AND VT_NCCL_USABLE)
   set(gpu ${CMAKE_CURRENT_SOURCE_DIR}/gpu)
   add_library(fake_nccl MODULE ${gpu}/fake_nccl.c)
   target_link_libraries(fake_nccl PRIVATE vt_flags)

@@ -1,5 +1,5 @@
-# cmake -DSOURCE=... -DSCRATCH=... [-DPLUGIN=libvitrail_cuda.so -DDIRS=a,b] -P runpath.cmake: where the plugin looks for cuDNN and
-# NCCL at run time. The folders of a root are found as packages, toolkits and wheels lay them out; the plugin has those it
+# cmake -DSOURCE=... -DSCRATCH=... [-DPLUGIN=libvitrail_cuda.so -DDIRS=a,b] -P runpath.cmake: what cmake/cuda.cmake makes of a toolkit:
+# what its compiler can make code for, the versions of headers; and where the plugin looks for cuDNN and NCCL at run time. The folders of a root are found as packages, toolkits and wheels lay them out; the plugin has those it
 # was configured with in its RUNPATH.
 cmake_policy(VERSION 3.22)
 set(WITH_CUDA OFF CACHE STRING "")
@@ -11,7 +11,23 @@ function(expect got wanted)
   endif()
 endfunction()
 
+vt_known_architectures(known "compute_75\ncompute_80\ncompute_89\ncompute_90\n" 80-real 90 100-real 120)
+expect("${known}" "80-real;90")
+vt_known_architectures(known "compute_80\ncompute_90\ncompute_100\ncompute_120" 80-real 90 100-real 120)
+expect("${known}" "80-real;90;100-real;120")
+
 file(REMOVE_RECURSE ${SCRATCH})
+file(MAKE_DIRECTORY ${SCRATCH})
+file(WRITE ${SCRATCH}/version.h "#define CUDNN_VERSION_H_\n#define CUDNN_MAJOR 9\n#define CUDNN_MINOR 10\n#define CUDNN_PATCHLEVEL 2\n#define CUDNN_MAX_SM_MINOR_NUMBER 1\n")
+vt_header_version(version ${SCRATCH}/version.h CUDNN)
+expect("${version}" "9.10")
+vt_header_version(version ${SCRATCH}/version.h NCCL)
+expect("${version}" "0")
+vt_header_version(version ${SCRATCH}/nowhere.h NCCL)
+expect("${version}" "0")
+if(NOT VT_CUDNN_NEEDED VERSION_GREATER 9.10 OR VT_CUDNN_NEEDED VERSION_GREATER 9.19)
+  message(FATAL_ERROR "cuDNN ${VT_CUDNN_NEEDED} is needed")
+endif()
 file(MAKE_DIRECTORY ${SCRATCH}/empty/lib)
 foreach(library wheel/lib/libnccl.so.2 toolkit/lib64/libcudnn.so.9 debian/lib/x86/libnccl.so debian/lib/libother.a)
   get_filename_component(dir ${SCRATCH}/${library} DIRECTORY)

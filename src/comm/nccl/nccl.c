@@ -347,7 +347,9 @@ static vt_status connect_ranks(struct nccl_comm *self, const struct invitation *
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     config.maxCTAs = MAX_CTAS;
+#if NCCL_VERSION_CODE >= NCCL_VERSION(2, 27, 0)
     config.commName = "vitrail";
+#endif
     cuda_bind((const struct cuda_backend *)self->be);
     ncclResult_t result = nccl.CommInitRankConfig(&self->handle, self->base.size, invitation->id, self->base.rank, &config);
     if (result != ncclSuccess && result != ncclInProgress) {

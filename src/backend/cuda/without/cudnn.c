@@ -1,11 +1,11 @@
-/* In the place of cudnn_api.c and attention_cudnn*.c where cudnn.h was not found: attention then has our own kernels.
- */
+/* In the place of cudnn_api.c and attention_cudnn*.c where there is no cudnn.h that is new enough: attention then has our own
+ * kernels. */
 #include "backend/cuda/attention_cudnn.h"
 #include "base/check.h"
 
 vt_status cudnn_load(void)
 {
-    return VT_FAIL(VT_E_UNSUPPORTED, "this build has no cuDNN (cudnn.h was not found)");
+    return VT_FAIL(VT_E_UNSUPPORTED, "this build has no cuDNN (no cudnn.h that is new enough was found)");
 }
 size_t cudnn_version(void)
 {
