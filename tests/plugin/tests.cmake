@@ -65,6 +65,17 @@ if(TARGET vitrail_cuda)
   vt_test(plugin_loads SOURCES ${plugin}/test_plugin.c ROOMS train backend/cpu backend/ref LABELS plugin)
   add_dependencies(plugin_loads vitrail_cuda)
   set_property(TEST plugin_loads APPEND PROPERTY ENVIRONMENT "VITRAIL_PLUGIN=${CMAKE_BINARY_DIR}/libvitrail_cuda.so")
+  # A cuDNN that is too old is found, and said to be.
+  if(VT_CUDNN_USABLE AND NOT VT_SANITIZE)
+    add_library(old_cudnn SHARED ${plugin}/old_cudnn.c)
+    target_link_libraries(old_cudnn PRIVATE vt_flags)
+    set_target_properties(old_cudnn PROPERTIES OUTPUT_NAME cudnn SOVERSION 9 LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/old_cudnn)
+    add_dependencies(plugin_loads old_cudnn)
+    add_test(NAME plugin_old_cudnn COMMAND plugin_loads)
+    set_tests_properties(plugin_old_cudnn PROPERTIES LABELS plugin TIMEOUT 60
+      PASS_REGULAR_EXPRESSION "no cuDNN .9\\.7\\.0 is too old., (no )?NCCL"
+      ENVIRONMENT "VITRAIL_PLUGIN=${CMAKE_BINARY_DIR}/libvitrail_cuda.so;LD_LIBRARY_PATH=${CMAKE_BINARY_DIR}/tests/old_cudnn")
+  endif()
 endif()
 set(runpath "")
 if(TARGET vitrail_cuda)

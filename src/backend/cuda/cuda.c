@@ -10,6 +10,7 @@
 #include "backend/cuda/cudnn_api.h"
 #include "backend/cuda/peak.h"
 #include "backend/cuda/tuning.h"
+#include "base/log.h"
 
 enum { SM_MIN = 80, MIB = 1 << 20 };
 
@@ -143,9 +144,11 @@ static vt_status read_properties(struct cuda_backend *cuda)
     if (cuda->sm < SM_MIN)
         return VT_FAIL(VT_E_UNSUPPORTED, "%s: bf16 matrix units need sm_%d or newer", cuda->base.device_name, SM_MIN);
     char device[160], libraries[80];
+    const bool cudnn = cudnn_load() == VT_OK;
+    if (!cudnn)
+        log_info("attention  by own kernels alone: %s", status_message());
     snprintf(device, sizeof device, "%.120s/sm_%d/%d", p.name, cuda->sm, cuda->multiprocessors);
-    snprintf(libraries, sizeof libraries, "cublaslt-%zu,cudnn-%zu", cublasLtGetVersion(),
-             cudnn_load() == VT_OK ? cudnn_version() : 0);
+    snprintf(libraries, sizeof libraries, "cublaslt-%zu,cudnn-%zu", cublasLtGetVersion(), cudnn ? cudnn_version() : 0);
     VT_TRY(tuning_open(device, libraries, &cuda->tuning));
     return cuda->tune ? tuning_kept_load(cuda->tuning) : VT_OK;
 }

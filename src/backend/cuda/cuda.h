@@ -104,7 +104,8 @@ void cuda_attention_close(struct cuda_backend *cuda);
 VT_MUST_CHECK vt_status backend_cuda_open(const struct backend_desc *desc, struct backend **out);
 VT_MUST_CHECK vt_status cuda_device_count(int *count);
 VT_MUST_CHECK vt_status cuda_device_id(int index, uint64_t *id);
-/* "driver 580.65.06 for CUDA 13.0, cuDNN 9.19.0, NCCL 2.28.9", or "no driver", "no cuDNN", "no NCCL". */
+/* "driver 580.65.06 for CUDA 13.0, cuDNN 9.19.0, NCCL 2.28.9", or "no driver", "no cuDNN", "no NCCL"; a
+ * cuDNN that is too old is said to be. */
 void cuda_describe(char *text, size_t bytes);
 /* comm/nccl: the plugin's second room. Collective. */
 VT_MUST_CHECK vt_status comm_nccl_open(struct comm *world, struct backend *be, struct comm **out);

@@ -33,11 +33,13 @@ static void describe_driver(char *text, size_t bytes)
 
 void cuda_describe(char *text, size_t bytes)
 {
-    char driver[96], cudnn[32] = "no cuDNN", nccl[32] = "no NCCL";
+    char driver[96], cudnn[64] = "no cuDNN", nccl[32] = "no NCCL";
     describe_driver(driver, sizeof driver);
-    if (cudnn_load() == VT_OK) /* 91900 is 9.19.0 */
-        snprintf(cudnn, sizeof cudnn, "cuDNN %zu.%zu.%zu", cudnn_version() / 10000, cudnn_version() / 100 % 100,
-                 cudnn_version() % 100);
+    const bool usable = cudnn_load() == VT_OK;
+    const size_t found = cudnn_version(); /* 91900 is 9.19.0 */
+    if (found)
+        snprintf(cudnn, sizeof cudnn, usable ? "cuDNN %zu.%zu.%zu" : "no cuDNN (%zu.%zu.%zu is too old)", found / 10000,
+                 found / 100 % 100, found % 100);
     int version = comm_nccl_version(); /* 22809 is 2.28.9 */
     if (version)
         snprintf(nccl, sizeof nccl, "NCCL %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
