@@ -19,7 +19,7 @@ source=$(cd "$here/../.." && pwd)
 build='' results='' device=cuda quick='' bundle='' stage_limit=480 total=999999 call_start=$(date +%s)
 all_stages="build ops model bench train nccl bench_data bench_modes sanitizer"
 usage() { sed -n '2,/^set/p' "$0" | grep '^#' >&2; exit 2; }
-stages=''
+stages='' command="tests/gpu/run.sh $*"
 while [ $# -gt 0 ]; do
   case $1 in
   --build) build=$2 && shift ;;

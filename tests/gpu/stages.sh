@@ -18,7 +18,7 @@ run_stage() {
   tee "$results/$stage.txt" <"$build/.table.$$" &
   tee_pid=$!
   {
-    echo "== $stage, $device, $(date -u +%Y-%m-%dT%H:%MZ), commit $commit"
+    echo "== $stage, $device, $(date -u +%Y-%m-%dT%H:%MZ), commit $commit, $(card_here), by $command"
     stage_failed=0 stage_late=0 stage_skipped=0
     if [ "$stage" != build ] && [ ! -x "$build/vitrail" ]; then stage_build || [ $stage_late -ne 0 ] || stage_failed=1; fi
     [ ! -e "$build/libvitrail_cuda.so" ] || export VITRAIL_PLUGIN="$build/libvitrail_cuda.so"
@@ -75,6 +75,12 @@ try() {
 
 # How a failed case ended, indented.
 tail_of() { [ $stage_late -ne 0 ] || { echo "    ... exit code $code; the end of $log:" && tail -12 "$log" | sed 's/^/    /'; }; }
+
+# The card, or what takes its place.
+card_here() {
+  card=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -1)
+  echo "${card:-no GPU}"
+}
 
 version_of() { "$@" 2>/dev/null | grep -oE '[0-9]+\.[0-9.]+' | head -1; }
 library_here() { for dir in $(echo "$LD_LIBRARY_PATH" | tr : ' ') "$toolkit/lib64"; do [ -e "$dir/$1" ] && realpath "$dir/$1" && return; done; }
@@ -266,7 +272,7 @@ stage_train() {
   verdict $? "the same run twice, with the choices of the first: the same losses to the last digit"
 }
 
-# 2 and 4 ranks on the one GPU: collectives and buckets by exact sums, then a run beside the one of a single rank.
+# 2 and 4 ranks on the one GPU: collectives and buckets by exact sums, then runs beside the one of a single rank, the first without NCCL.
 stage_nccl() {
   program=$device
   [ "$device" = cuda ] || program=ref-strict
@@ -277,17 +283,29 @@ stage_nccl() {
     [ $stage_late -eq 0 ] || return
     [ $ok -eq 0 ] || { echo "FAILED $ranks ranks" && tail_of; }
   done
-  grep -q '^ok' "$state/nccl.ranks-2.log" || return # nothing goes through: nor would a run
   steps=20
   fashion && train one $device fp32 || return
-  for wire in fp32 bf16; do
-    launch="mpirun --oversubscribe --bind-to none -np 2 sh $here/share_gpu.sh"
-    train two-$wire $device fp32 comm.wire=$wire comm.bucket_mb=0.25 || { launch=''; return; }
-    launch=''
-    near "$(loss_at "$state/two-$wire" 10)" "$(loss_at "$state/one" 10)" 1e-2
-    verdict $? "train, 2 ranks, $wire wire: loss at step 10 $(loss_at "$state/two-$wire" 10), 1 rank $(loss_at "$state/one" 10) (within 1e-2)"
-  done
+  ranks_beside_one two-mpi 2 "sums through pinned host memory" comm.backend=mpi
+  [ $stage_late -eq 0 ] || return
+  grep -q '^ok' "$state/nccl.ranks-2.log" || return # nothing goes through: nor would a run
+  ranks_beside_one two-fp32 2 "fp32 wire" comm.wire=fp32 || return
+  ranks_beside_one two-bf16 2 "bf16 wire" comm.wire=bf16 || return
   overlap
+  [ $stage_late -eq 0 ] || return
+  ranks_beside_one four-fp32 4 "fp32 wire" comm.wire=fp32
+}
+
+# ranks_beside_one NAME RANKS TEXT [override ...]: a run of so many ranks; its loss is that of the run called one.
+ranks_beside_one() {
+  beside=$1 count=$2 text=$3
+  shift 3
+  launch="mpirun --oversubscribe --bind-to none -np $count sh $here/share_gpu.sh"
+  train "$beside" $device fp32 comm.bucket_mb=0.25 "$@"
+  ok=$?
+  launch=''
+  [ $ok -eq 0 ] || return 1
+  near "$(loss_at "$state/$beside" 10)" "$(loss_at "$state/one" 10)" 1e-2
+  verdict $? "train, $count ranks, $text: loss at step 10 $(loss_at "$state/$beside" 10), 1 rank $(loss_at "$state/one" 10) (within 1e-2)"
 }
 
 # What share of a model's gradients is on its way before backward ends, and what of the sums shows: of B/16 with the buckets that
