@@ -183,7 +183,7 @@ static vt_status run(const struct eval_args *args, struct comm *comm, bool *toge
     const struct evaluate_desc evaluate = {.source = &data,
                                            .transform = &inf.transform,
                                            .batch = inf.evaluator.ring.shape.rows * comm->size * 4,
-                                           .threads = comm->cpus < LOADER_THREADS_MAX ? comm->cpus : LOADER_THREADS_MAX,
+                                           .threads = loader_threads(comm->cpus, inf.be->memory_bytes != 0),
                                            .seed = inf.state.data_seed,
                                            .on_row = predictions.csv ? write_prediction : NULL,
                                            .context = &predictions};

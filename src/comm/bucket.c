@@ -1,5 +1,7 @@
 #include "comm/bucket.h"
 
+#include <stdlib.h>
+
 #include "base/check.h"
 
 /* First row of the bucket that ends before row `end_row`: the shortest run of rows of at least `bytes`. */
@@ -41,4 +43,27 @@ int bucket_plan(const struct param_table *table, int64_t bytes, struct bucket *b
         end_row = row;
     }
     return count;
+}
+
+static int64_t largest_bucket(const struct param_table *table, int64_t bytes)
+{
+    int count = bucket_plan(table, bytes, NULL, 0);
+    struct bucket *buckets = calloc((size_t)count + 1, sizeof *buckets);
+    int64_t largest = 0;
+    VT_CHECK(buckets);
+    bucket_plan(table, bytes, buckets, count);
+    for (int i = 0; i < count; i++)
+        if (buckets[i].end - buckets[i].begin > largest)
+            largest = buckets[i].end - buckets[i].begin;
+    free(buckets);
+    return largest;
+}
+
+void bucket_memory(const struct param_table *table, int64_t bytes, enum dtype wire, bool summed_there, bool host_memory, size_t *device,
+                   size_t *host)
+{
+    const size_t largest = (size_t)largest_bucket(table, bytes);
+    const size_t wire_bytes = wire == DTYPE_BF16 ? largest * sizeof(bf16_t) : 0;
+    *device = summed_there ? wire_bytes : 0;
+    *host = summed_there ? 0 : wire_bytes + (host_memory ? 0 : largest * sizeof(float));
 }

@@ -22,6 +22,11 @@ struct bucket {
  * whole count. */
 int bucket_plan(const struct param_table *table, int64_t bytes, struct bucket *buckets, int capacity);
 
+/* Pure: bytes that bucket_open will allocate at two or more ranks. summed_there: the sums are the device's (desc.device), else
+ * gradients in device memory (not host_memory) pass through pinned host memory. */
+void bucket_memory(const struct param_table *table, int64_t bytes, enum dtype wire, bool summed_there, bool host_memory, size_t *device,
+                   size_t *host);
+
 struct bucket_stats {
     double comm_ms;        /* time in all-reduces; device mode: of the step before (0 in the first), by its events */
     double exposed_ms;     /* time the step waited for sums after its last gradient was final; device mode: likewise */

@@ -24,7 +24,13 @@ struct data_source {
     uint64_t fingerprint;
 };
 
-enum { LOADER_THREADS_MAX = 8 }; /* of a rank, unless data.threads says otherwise */
+/* Loader threads of a rank with so many CPUs, unless data.threads says otherwise. `device`: they feed one, which leaves them all its
+ * rank's CPUs; on the CPU they take time from the ops. */
+static inline int loader_threads(int cpus, bool device)
+{
+    const int most = device ? 32 : 8;
+    return cpus < most ? cpus : most;
+}
 
 struct resolved {
     struct data_source train, val; /* val.samples 0 = no evaluation */

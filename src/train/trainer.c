@@ -127,7 +127,7 @@ static int choose_loader_threads(const struct trainer *t)
 {
     if (t->config.data.threads)
         return t->config.data.threads;
-    return t->comm->cpus < LOADER_THREADS_MAX ? t->comm->cpus : LOADER_THREADS_MAX;
+    return loader_threads(t->comm->cpus, t->be->memory_bytes != 0);
 }
 
 static vt_status plan_replicas(struct trainer *t)
@@ -150,6 +150,10 @@ static vt_status plan_replicas(struct trainer *t)
     return evaluator_open(&t->evaluator, t->be, &evaluator);
 }
 
+static int64_t bucket_bytes_of(const struct trainer *t) { return (int64_t)(t->config.comm.bucket_mb * 1e6); }
+
+static enum dtype wire_of(const struct trainer *t) { return t->config.comm.wire == CONFIG_WIRE_BF16 ? DTYPE_BF16 : DTYPE_F32; }
+
 static void plan_memory(struct trainer *t)
 {
     static const char *const labels[] = {[CONFIG_RECOMPUTE_NONE] = "activations",
@@ -167,6 +171,11 @@ static void plan_memory(struct trainer *t)
     batch_ring_memory(&shape, &device, &host);
     int rings = t->has_evaluator ? 2 : 1;
     memory_plan_add(&t->memory, "input", device * (size_t)rings, host * (size_t)rings);
+    if (t->comm->size == 1)
+        return;
+    bucket_memory(&t->table, bucket_bytes_of(t), wire_of(t), t->device_comm != NULL, t->be->host_memory, &device, &host);
+    if (device + host)
+        memory_plan_add(&t->memory, "sums", device, host);
 }
 
 static vt_status allocate(struct trainer *t)
@@ -198,8 +207,8 @@ static vt_status open_optimizer(struct trainer *t)
 static vt_status open_buckets(struct trainer *t)
 {
     struct bucket_desc desc = {.table = &t->table,
-                               .bucket_bytes = (int64_t)(t->config.comm.bucket_mb * 1e6),
-                               .wire = t->config.comm.wire == CONFIG_WIRE_BF16 ? DTYPE_BF16 : DTYPE_F32,
+                               .bucket_bytes = bucket_bytes_of(t),
+                               .wire = wire_of(t),
                                .grads = t->weights.device.grads,
                                .device = t->device_comm,
                                .timeout_s = t->config.comm.timeout_s};

@@ -130,6 +130,7 @@ says 'on the device, which has 384.0 MiB for it; the largest part is '
 export VT_FAKE_GPUS=2
 run 0 "$V" train -n 2 tiny.yaml compute.device=auto comm.backend=mpi run.dir=two
 says 'fake: timed'
+says ', sums ' # the buckets' way through the host, in the memory plan
 silent 'on rank 1'
 run 1 "$V" train -n 2 tiny.yaml compute.device=auto run.dir=nccl2
 says 'the fake has no NCCL'

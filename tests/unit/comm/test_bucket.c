@@ -50,6 +50,24 @@ static void equal_rows(void)
     param_table_close(&table);
 }
 
+/* Buckets of 4 rows of 64 elements, and a last one of 2. */
+static void memory_of_the_largest(void)
+{
+    struct param_table table = {0};
+    size_t device, host;
+    for (int i = 0; i < 16; i++)
+        add_row(&table, 64);
+    bucket_memory(&table, 1024, DTYPE_F32, true, false, &device, &host);
+    CU_ASSERT(device == 0 && host == 0);
+    bucket_memory(&table, 1024, DTYPE_BF16, true, false, &device, &host);
+    CU_ASSERT(device == 512 && host == 0);
+    bucket_memory(&table, 1024, DTYPE_BF16, false, false, &device, &host);
+    CU_ASSERT(device == 0 && host == 1024 + 512);
+    bucket_memory(&table, 1024, DTYPE_F32, false, true, &device, &host);
+    CU_ASSERT(device == 0 && host == 0);
+    param_table_close(&table);
+}
+
 static void capacity_is_not_passed(void)
 {
     struct param_table table = {0};
@@ -104,6 +122,7 @@ static void random_tables(void)
 
 static const struct test_case cases[] = {
     {"equal rows", equal_rows},
+    {"memory of the largest", memory_of_the_largest},
     {"capacity is not passed", capacity_is_not_passed},
     {"a huge row is one bucket", a_huge_row_is_one_bucket},
     {"empty and single", empty_and_single},
