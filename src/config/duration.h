@@ -24,7 +24,7 @@ void duration_format(struct duration duration, char *text, size_t bytes);
 int64_t duration_steps(struct duration duration, int64_t batch, int64_t images_per_epoch, int64_t total_steps);
 /* Whether what is done every `every`, and at the end of the run, is due after `step` steps: the k-th time is k lengths rounded
  * once, so that the 18th of 18 epochs is the end however many steps an epoch has. A time one step before the end is left to
- * the end, unless every step has one. A length of 0: only the end. */
+ * the end, unless every step has one. A length under 1.5 steps: every step. A length of 0: only the end. */
 bool duration_due(struct duration every, int64_t step, int64_t batch, int64_t images_per_epoch, int64_t total_steps);
 
 #endif
