@@ -332,17 +332,38 @@ sanitizer_excludes() {
   done
 }
 
+# sanitize_command TOOL WHAT [option...] command...
+sanitize_command() {
+  tool=$1 what=$2
+  shift 2
+  try "$tool-$what" 60 env VT_CUDA_TUNE=off VT_CUDA_ATTENTION=head VT_CUDA_LINEAR="${linear:-}" \
+    compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 "$@"
+  ok=$?
+  [ $stage_late -eq 0 ] || return 1
+  printf '%-10s %-34s %-44s %7d\n' $tool "$what" "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -1 | sed 's/^=* *//')" "$took"
+  [ $ok -eq 0 ] || tail_of
+  return 0
+}
+
 # sanitize TOOL PROGRAM FILTER [option...]
 sanitize() {
   tool=$1 program=$2 filter=$3
   shift 3
-  try "$tool-$program-$filter" 60 env VT_CUDA_TUNE=off VT_CUDA_ATTENTION=head VT_CUDA_LINEAR="${linear:-}" \
-    compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 "$@" "$build/tests/$program" cuda "$filter"
-  ok=$?
-  [ $stage_late -eq 0 ] || return 1
-  printf '%-10s %-34s %-44s %7d\n' $tool "$program $filter" "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -1 | sed 's/^=* *//')" "$took"
-  [ $ok -eq 0 ] || tail_of
-  return 0
+  sanitize_command $tool "$program $filter" "$@" "$build/tests/$program" cuda "$filter"
+}
+
+# Whole steps, from pictures to a checkpoint: copies, two microbatches, optimizer, evaluation.
+sanitize_steps() {
+  rm -rf "$state/sanitized"
+  cat >"$state/sanitized.yaml" <<END
+model: {name: custom, image_size: 32, patch_size: 8, width: 64, depth: 2, heads: 2, mlp_width: 128, pool: cls, drop_path: 0.1}
+data: {train: synthetic, val: synthetic, synthetic_samples: 64, synthetic_classes: 4, batch: 16, threads: 1}
+train: {duration: 3steps, ema: 0.9}
+eval: {every: 2steps}
+compute: {device: $device, micro_batch: 8}
+run: {dir: $state/sanitized, log_every: 1}
+END
+  sanitize_command memcheck 'vitrail train' "$build/vitrail" train "$state/sanitized.yaml"
 }
 
 # Less than five minutes. Nothing is timed, attention is our own kernel, and what vendors' kernels do is not asked: initcheck is
@@ -358,6 +379,7 @@ stage_sanitizer() {
   [ $stage_seconds -le 290 ] || stage_seconds=290
   printf '%-10s %-34s %-44s %7s\n' tool what summary seconds
   sanitize memcheck gpu_model tiny || return
+  sanitize_steps || return
   for filter in "add_norm: " "attention: vit 2x3x65x64" "loss: "; do sanitize racecheck test_ops "$filter" || return; done
   for filter in adamw: "embed: " "attention: d=80, 50 tokens"; do sanitize memcheck test_ops "$filter" || return; done
   for filter in "add_norm: " adamw:; do sanitize initcheck test_ops "$filter" || return; done
