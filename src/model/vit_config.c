@@ -210,5 +210,5 @@ double vit_train_flops(const struct vit_config *c)
     const double Q = (c->depth - 1) * N + vit_queries(c, c->depth - 1); /* queries of all blocks */
     double blocks = c->depth * N * 4 * D * D + Q * (4 * D * D + 4 * D * F + 4 * N * D);
     double head = c->pre_logits ? 2 * c->pre_logits * (D + c->classes) : 2 * D * c->classes;
-    return 3 * (patch + blocks + head);
+    return 2 * patch + 3 * (blocks + head);
 }

@@ -66,8 +66,9 @@ static inline int vit_queries(const struct vit_config *c, int layer)
 
 /* Append every parameter's row, timm names, in forward order. */
 void vit_params(const struct vit_config *config, struct param_table *table);
-/* FLOPs of one image's training step (forward + backward = 3x forward matrix products, attention included): those that run, so
- * without what a class-token pool does not read of the last block. */
+/* FLOPs of one image's training step, 2 per multiply-add of the matrix products, attention included; nothing recomputed. Those that
+ * run: backward is twice forward, but pictures have no gradient; and without what a class-token pool does not read of the last
+ * block. */
 double vit_train_flops(const struct vit_config *config);
 
 #endif
