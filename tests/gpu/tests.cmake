@@ -39,3 +39,7 @@ foreach(stage build ops model bench train nccl bench_data bench_modes sanitizer)
   add_test(NAME gpu_${stage} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/gpu/run.sh --build ${CMAKE_BINARY_DIR} ${stage})
   set_tests_properties(gpu_${stage} PROPERTIES LABELS gpu TIMEOUT 600 SKIP_RETURN_CODE 77 RUN_SERIAL ON)
 endforeach()
+# The stages themselves, with the CPU in the GPU's place.
+add_test(NAME gpu_stages_on_cpu COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/gpu/run.sh --build ${CMAKE_BINARY_DIR}
+  --results ${CMAKE_BINARY_DIR}/gpu-results-cpu --device cpu --quick ops model bench train nccl bench_data)
+set_tests_properties(gpu_stages_on_cpu PROPERTIES LABELS soak TIMEOUT 1800 RUN_SERIAL ON)
