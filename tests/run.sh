@@ -13,7 +13,7 @@ cmake --build build >>build.log 2>&1 || { grep -E 'error|warning|FAILED' build.l
 [ -e build/libvitrail_cuda.so ] || echo "not compiled, and so not tested here: the CUDA plugin (no nvcc of CUDA 12.0 or newer)"
 if [ $# -eq 0 ]; then set -- -LE soak; fi
 status=0
-ctest --test-dir build --output-on-failure --no-tests=error "$@" >tests.log 2>&1 || status=$?
+ctest --test-dir build -j "$(nproc)" --output-on-failure --no-tests=error "$@" >tests.log 2>&1 || status=$?
 grep -E '^ *[0-9]+/[0-9]+ Test|\*\*\*|tests passed|Total Test time' tests.log || true
 [ "$status" -eq 0 ] || { echo "---- output of what failed"; grep -vE '^ *[0-9]+/[0-9]+ Test.*Passed|^ *Start' tests.log | tail -150; }
 total=$(sed -nE 's/.*tests failed out of ([0-9]+)$/\1/p' tests.log)
