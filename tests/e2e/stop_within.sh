@@ -3,7 +3,7 @@
 # what is owed, and the run ends with the bits, the validation curve and the best checkpoint of one that nobody stopped. A
 # second request does not wait.
 . "$(dirname "$0")/lib.sh"
-write_config tiny.yaml 60
+write_config tiny.yaml 120
 
 # val/top1 and val/loss by step, as "step values" lines: every record there is.
 vals() { sed -n 's/^{"step":\([0-9]*\),.*\("val\/loss":.*\)}$/\1 \2/p' "$1/metrics.jsonl"; }
@@ -31,8 +31,9 @@ like_calm() {
 for ranks in 1 2; do
   rm -rf calm run
   run 0 train $ranks tiny.yaml run.dir=calm eval.every=1steps
-  for step in 10 30; do
+  for step in 10 60; do
     start $ranks tiny.yaml run.dir=run eval.every=1steps
+    wait_for 60 grep -q '^run  ' job.out # the step may have been reached before
     wait_for 60 step_reached run $step
     kill -USR2 $job
     ended 75
@@ -42,7 +43,7 @@ for ranks in 1 2; do
   done
   run 0 train $ranks tiny.yaml run.dir=run eval.every=1steps
   like_calm "evaluations, $ranks ranks"
-  [ "$(wc -l <run.vals)" -eq 60 ] || fail "$(wc -l <run.vals) evaluations, expected 60"
+  [ "$(wc -l <run.vals)" -eq 120 ] || fail "$(wc -l <run.vals) evaluations, expected 120"
 done
 
 # In the last step: the evaluation that ends the run is done all the same. Steps of one large microbatch.
@@ -83,7 +84,7 @@ for ranks in 1 2; do
 done
 rm -rf run
 start 1 tiny.yaml run.dir=run data.batch=12000000 compute.micro_batch=24
-wait_for 60 grep -Eq '^step 1/60: microbatch [0-9]+ of 500000, [0-9]%, the step takes another [0-9]' job.out
+wait_for 60 grep -Eq '^step 1/120: microbatch [0-9]+ of 500000, [0-9]%, the step takes another [0-9]' job.out
 kill -TERM $job
 ended 75
 said 'step 1, at microbatch [0-9]+ of 500000, is done again'
